@@ -1,0 +1,1 @@
+"""One border post per foreign thing: our values in, our errors out."""

@@ -1,0 +1,1 @@
+"""The command `homing`: finds the right room, and imports only that one."""

@@ -1,0 +1,132 @@
+"""Every error of the house, as one tree.
+
+    HomingError
+    ├── Bug                our mistake; the thread dies with its traceback, exit 70
+    └── Fault              the world's doing; expected, named, fit to show a person
+        ├── SettingsFault  a file, variable or flag says something impossible; exit 78
+        ├── SecretFault    the OS keyring is locked, absent, or refused us
+        ├── StorageFault   the disk is full, read-only or damaged
+        ├── RequestFault   a local app, or a client of the collector, asked for what we refuse
+        │   └── OverQuota  too much at once: not acknowledged, come back later
+        ├── AgentGone      no agent answers on the local socket; exit 69
+        ├── AgentRunning   another agent holds the lock; exit 75
+        └── LinkFault      the far end, or the road to it
+            ├── Unreachable  name, route, TLS or silence: back off, try again
+            ├── Unproven     the far end's certificate does not prove its name: wait ≥ 5 min
+            ├── Throttled    the far end named a delay: wait at least that long
+            └── Refused      the far end refuses app, key or event: park until a person acts
+
+The type decides what happens next. Nothing in the program reads ``str(error)``.
+"""
+
+from __future__ import annotations
+
+
+class HomingError(Exception):
+    """Root of the tree."""
+
+
+class Bug(HomingError):
+    """We erred. Never caught but to be reported; the process exits with 70."""
+
+
+class Fault(HomingError):
+    """Something outside the program went wrong.
+
+    Args:
+        detail: What happened, with the offending value, for the log.
+        advice: What the person at the keyboard can do, or an empty string.
+
+    """
+
+    code = "fault"  #: Stable identifier: on the wire, in `--json`, in docs/errors.md.
+
+    def __init__(self, detail: str, *, advice: str = "") -> None:
+        super().__init__(detail)
+        self.advice = advice
+
+
+class SettingsFault(Fault):
+    code = "settings"
+
+
+class SecretFault(Fault):
+    code = "secret"
+
+
+class StorageFault(Fault):
+    code = "storage"
+
+
+class RequestFault(Fault):
+    """A request that we refuse, with the field that is wrong.
+
+    Args:
+        detail: One sentence that names the field and shows the value, clipped.
+        field: Path of the field, as in ``data[3].payload.user``; empty for the whole request.
+        status: HTTP status that says the same.
+
+    """
+
+    code = "request"
+
+    def __init__(
+        self, detail: str, *, field: str = "", status: int = 400, advice: str = ""
+    ) -> None:
+        super().__init__(detail, advice=advice)
+        self.field = field
+        self.status = status
+
+
+class OverQuota(RequestFault):
+    """Too much at once. Not acknowledged, so that the sender keeps it (SECURITY, decision 8)."""
+
+    code = "request.over_quota"
+
+    def __init__(self, detail: str, *, retry_after_s: float, advice: str = "") -> None:
+        super().__init__(detail, status=429, advice=advice)
+        self.retry_after_s = retry_after_s
+
+
+class AgentGone(Fault):
+    code = "agent.gone"
+
+
+class AgentRunning(Fault):
+    code = "agent.running"
+
+
+class LinkFault(Fault):
+    code = "link"
+
+
+class Unreachable(LinkFault):
+    code = "link.unreachable"
+
+
+class Unproven(LinkFault):
+    code = "link.unproven"
+
+
+class Throttled(LinkFault):
+    code = "link.throttled"
+
+    def __init__(self, detail: str, *, retry_after_s: float, advice: str = "") -> None:
+        super().__init__(detail, advice=advice)
+        self.retry_after_s = retry_after_s
+
+
+class Refused(LinkFault):
+    """The far end will not have us.
+
+    Args:
+        detail: What was refused, in the far end's words, clipped to 200 characters.
+        status: HTTP status of the refusal, 0 if it came another way.
+
+    """
+
+    code = "link.refused"
+
+    def __init__(self, detail: str, *, status: int = 0, advice: str = "") -> None:
+        super().__init__(detail, advice=advice)
+        self.status = status
