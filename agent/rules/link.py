@@ -1,0 +1,506 @@
+"""The life of one upstream connection, without a socket or a clock.
+
+Notices in, orders out: the core says what happened and when, and carries out what the rule
+answers. The rule never waits, never sends and never reads the time.
+
+              Start                 Opened
+    IDLE ─────────────► DIALING ─────────────► LIVE
+     ▲                   ▲  │ ▲ 404: the other  │
+     │ Stop (from        │  │ └─ form, at once  │ Lost, no acknowledgement,
+     │ anywhere)         │  │ Lost              │ no sign of life, Slept
+                         │  ▼                   ▼
+                         ├── WAITING ◄──────────┘   backed off; Tick or Start dials
+                         └── PARKED                 refused; Start dials
+
+PARKED is for a person, with one exception: an app that is unknown under both endpoint forms
+(404) may have been created meanwhile, so that is asked again, at most every 15 minutes.
+
+Invariants:
+    1. At most one socket: a dial ends in ``Lost`` or ``HangUp`` before the next ``Dial``.
+    2. A notice from the link names its dial; one from a dial that has ended is ignored, so a
+       dying socket cannot end its successor.
+    3. Every state that waits for someone else has a deadline.
+    4. A heartbeat is a state, not an event: one after opening, one a minute, however long the
+       machine slept; none is ever kept for later.
+    5. Whatever the far end does is a ``Fault``; only we can commit a ``Bug``.
+    6. An event is settled only if it was lent to this very dial and the far end named it, each
+       at most once. Ids of anything else are counted as strangers, and change nothing.
+    7. At most ``WINDOW`` batches are lent. They die with their dial: ``Release`` follows.
+    8. The far end cannot make us dial as fast as it likes. Failures are forgotten when a link
+       has lived a minute. One that acknowledged but ended sooner brings the waits down to
+       8 s, no further; one that accepts and then closes has proved nothing, nor has one that
+       stops acknowledging, unless it lived longer than the longest wait.
+    9. A delay that the far end named is never cut short, not even by a person.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from agent.rules.backoff import Backoff
+from agent.rules.batching import WINDOW
+from agent.rules.endpoints import OTHER, Form
+from tracking.errors import (
+    Bug,
+    Fault,
+    Refused,
+    SecretFault,
+    SettingsFault,
+    Throttled,
+    Unproven,
+    Unreachable,
+)
+
+DAY_S = 86_400.0
+SHORT_LIVED = 3  #: Attempt to which an acknowledgement brings us back: waits of at most 8 s.
+
+#: Answers to a handshake that mean "no tracking endpoint at this path": try the other form.
+#: 404 is the plain one; a website that does not know the path may as well show a page (200),
+#: send us elsewhere (3xx, never followed), or ask for another method or protocol.
+ELSEWHERE = frozenset((200, 301, 302, 303, 307, 308, 400, 404, 405, 410, 426))
+
+
+class State(enum.Enum):
+    """Where the connection stands; the tray shows these names."""
+
+    IDLE = "idle"
+    DIALING = "dialing"
+    LIVE = "live"
+    WAITING = "waiting"
+    PARKED = "parked"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A person or the program wants the link to run. Ends a backoff and a park."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A person or the program wants no connection: a pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The handshake of a dial succeeded."""
+
+    dial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A whole text from the far end.
+
+    Attributes:
+        dial: On which dial it came.
+        ids: The acknowledged ids, as text; empty if it was no acknowledgement.
+        raw: The text as it came, for the wire log.
+        at_ms: When, Unix milliseconds.
+        anon_id: An ``anonId`` that the far end proposes; only the core knows whether we want it.
+
+    """
+
+    dial: int
+    ids: tuple[str, ...] = ()
+    raw: bytes = b""
+    at_ms: int = 0
+    anon_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A sign of life that is no text: the far end answered our ping."""
+
+    dial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A dial ended, or never came about."""
+
+    dial: int
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """The outbox has something that is not lent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """Answer to ``Lease``: these ids were lent as this batch and handed to the link."""
+
+    batch: int
+    ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Answer to ``Lease``: there is nothing left to lend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slept:
+    """The machine slept for about so long (``agent.rules.cadence``)."""
+
+    gap_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed; wanted at ``LinkRule.deadline``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Open a connection to the endpoint in this form."""
+
+    dial: int
+    form: Form
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """End this dial; nothing more is wanted of it."""
+
+    dial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Lend the oldest batch that is not lent and send it; answer ``Leased`` or ``Drained``."""
+
+    dial: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendHeartbeat:
+    """Send one heartbeat, and a ping beside it: one of the two is always answered."""
+
+    dial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The far end has these events of the batch.
+
+    Attributes:
+        batch: As named by ``Leased``.
+        ids: What was acknowledged now.
+        whole: With this, nothing of the batch is left.
+
+    """
+
+    batch: int
+    ids: frozenset[str]
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """All leases are dead; offer everything again, from the oldest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Keep the form of the endpoint that worked; it is tried first from now on."""
+
+    form: Form
+
+
+Notice = Start | Stop | Opened | Received | Heard | Lost | Offered | Leased | Drained | Slept | Tick
+Order = Dial | HangUp | Lease | SendHeartbeat | Settle | Release | Remember
+
+
+@dataclass(slots=True)
+class LinkRule:
+    """Decides; the module docstring gives the states and the invariants.
+
+    Attributes:
+        rng: Source of uniform numbers in [0, 1).
+        remembered: The endpoint form that worked before, or an empty string.
+        reason: Why the last dial ended; ``None`` while all is well, and after a sleep.
+        next_try: When WAITING or PARKED ends by itself, monotonic seconds.
+        strangers: Acknowledged ids that were not in flight, since the start.
+        attempt: Failures in a row.
+
+    """
+
+    rng: Callable[[], float]
+    remembered: str = ""
+    backoff: Backoff = field(default_factory=Backoff)
+    heartbeat_s: float = 60.0
+    dial_s: float = 15.0  #: How long a dial may take.
+    ack_s: float = 30.0  #: How long the oldest batch may stay unacknowledged.
+    answer_s: float = 30.0  #: How long a heartbeat's ping may stay unanswered.
+    proof_s: float = 60.0  #: Having lived so long proves a link.
+    unproven_s: float = 300.0  #: A certificate is looked at again no sooner.
+    unknown_s: float = 900.0  #: An unknown app is asked for again no sooner.
+    wake_s: float = 5.0  #: After a sleep, dial within so long.
+
+    state: State = State.IDLE
+    dial: int = 0
+    attempt: int = 0
+    reason: Fault | None = None
+    strangers: int = 0
+    form: Form = "seed"
+    next_try: float | None = None
+    _tried: set[Form] = field(default_factory=set)
+    _told: float = 0.0  # until when the far end asked us to stay away (invariant 9)
+    _dial_by: float = 0.0
+    _opened: float = 0.0
+    _beat: float = 0.0  # when the next heartbeat is due
+    _answer_by: float | None = None
+    _ack_by: float | None = None
+    _acknowledged: bool = False  # on this dial
+    _good: Form | None = None  # the form on which something was ever acknowledged
+    _flight: dict[int, frozenset[str]] = field(default_factory=dict)  # in order of lending
+    _lending: bool = False  # a Lease was ordered and not answered
+    _drained: bool = False
+
+    def __post_init__(self) -> None:
+        self.form = "track" if self.remembered == "track" else "seed"
+
+    @property
+    def deadline(self) -> float | None:
+        """When ``Tick`` is next wanted, monotonic seconds; ``None`` if never."""
+        match self.state:
+            case State.DIALING:
+                return self._dial_by
+            case State.LIVE:
+                limits = (self._beat, self._answer_by, self._ack_by)
+                return min(limit for limit in limits if limit is not None)
+            case State.WAITING | State.PARKED:
+                return self.next_try
+            case State.IDLE:
+                return None
+
+    @property
+    def in_flight(self) -> int:
+        """How many events are lent to the connection."""
+        return sum(len(ids) for ids in self._flight.values())
+
+    def feed(self, notice: Notice, now: float) -> list[Order]:
+        """Take one notice at monotonic time ``now``; return the orders it causes.
+
+        Each ``Lease`` must be answered by one ``Leased`` or ``Drained`` before any other notice.
+
+        Raises:
+            Bug: A notice that cannot be, such as a lease that was not ordered.
+
+        """
+        if isinstance(notice, (Opened, Received, Heard, Lost)) and (
+            self.state not in (State.DIALING, State.LIVE) or notice.dial != self.dial
+        ):
+            return []  # invariant 2
+        due = self.deadline is not None and now >= self.deadline
+        match self.state, notice:
+            case (State.LIVE, Received(ids=ids)):
+                self._answer_by = None
+                return self._acknowledge(ids, now)
+            case (State.LIVE, Leased(batch=batch, ids=ids)):
+                return self._lent(batch, ids, now)
+            case (State.LIVE, Drained()):
+                self._lending, self._drained = False, True
+                return []
+            case (State.LIVE, Offered()):
+                self._drained = False
+                return self._lend()
+            case (State.LIVE, Heard()):
+                self._answer_by = None
+                return []
+            case (State.LIVE, Tick()):
+                return self._live_tick(now) if due else []
+            case (State.DIALING, Opened()):
+                return self._open(now)
+            case (State.DIALING, Tick()) if due:
+                orders: list[Order] = [HangUp(self.dial)]
+                return orders + self._end(Unreachable(f"no answer in {self.dial_s:g} s"), now)
+            case (State.WAITING | State.PARKED, Tick()) if due:
+                return self._dial(now)
+            case (_, Lost(fault=fault)):
+                return self._end(fault, now)
+            case (State.IDLE | State.WAITING | State.PARKED, Start()):
+                return self._start(now)
+            case (_, Stop()):
+                return self._stop()
+            case (_, Slept()):
+                return self._wake(now)
+            case (_, Leased()):
+                return [Release()]  # the dial that it was for has ended
+            case (_, Start() | Tick() | Offered() | Drained() | Heard() | Received()):
+                return []
+        raise Bug(f"{type(notice).__name__} cannot happen in {self.state}")
+
+    def _start(self, now: float) -> list[Order]:
+        self.attempt = 0  # a person asked
+        if now < self._told:  # invariant 9
+            self.state, self.next_try = State.WAITING, self._told
+            return []
+        return self._dial(now)
+
+    def _stop(self) -> list[Order]:
+        orders = self._cut()
+        self.state, self.reason, self.next_try = State.IDLE, None, None
+        return orders
+
+    def _wake(self, now: float) -> list[Order]:
+        """The road may have changed while we slept: dial again soon, without alarm."""
+        if self.state is State.IDLE or self.state is State.PARKED:
+            return []
+        if self.state is State.LIVE:
+            self._judge(now, silent=False)
+        orders = self._cut()
+        soon = max(self._told, now + self.rng() * self.wake_s)
+        if self.state is State.WAITING and self.next_try is not None:
+            soon = min(soon, self.next_try)
+        else:
+            self.reason = None
+        self.state, self.next_try = State.WAITING, soon
+        return orders
+
+    def _cut(self) -> list[Order]:
+        """End the dial under way, if any, from our side."""
+        if self.state not in (State.DIALING, State.LIVE):
+            return []
+        orders: list[Order] = [HangUp(self.dial)]
+        return orders + self._release()
+
+    def _dial(self, now: float) -> list[Order]:
+        self.state, self.dial, self.next_try = State.DIALING, self.dial + 1, None
+        self._tried.add(self.form)
+        self._dial_by = now + self.dial_s
+        return [Dial(self.dial, self.form)]
+
+    def _open(self, now: float) -> list[Order]:
+        self.state, self.reason = State.LIVE, None
+        self._opened, self._acknowledged = now, False
+        self._lending = self._drained = False
+        self._ack_by = None
+        self._tried.clear()
+        orders = self._beat_now(now)
+        if self.remembered != self.form:
+            self.remembered = self.form
+            orders.append(Remember(self.form))
+        return orders + self._lend()
+
+    def _beat_now(self, now: float) -> list[Order]:
+        self._beat = now + self.heartbeat_s  # invariant 4: from now, not from then
+        self._answer_by = now + self.answer_s
+        return [SendHeartbeat(self.dial)]
+
+    def _live_tick(self, now: float) -> list[Order]:
+        if self._ack_by is not None and now >= self._ack_by:
+            fault = Unreachable(f"nothing was acknowledged for {self.ack_s:g} s")
+            orders: list[Order] = [HangUp(self.dial)]
+            if self._good != self.form:  # perhaps a door that opens, but not the right one
+                self.form = OTHER[self.form]
+            return orders + self._end(fault, now, silent=True)
+        if self._answer_by is not None and now >= self._answer_by:
+            fault = Unreachable(f"no sign of life for {self.answer_s:g} s")
+            orders = [HangUp(self.dial)]
+            return orders + self._end(fault, now)
+        return self._beat_now(now)
+
+    def _lend(self) -> list[Order]:
+        if self._lending or self._drained or len(self._flight) >= WINDOW:
+            return []
+        self._lending = True
+        return [Lease(self.dial)]
+
+    def _lent(self, batch: int, ids: frozenset[str], now: float) -> list[Order]:
+        if not self._lending:
+            raise Bug(f"batch {batch} was lent without an order")
+        if batch in self._flight or not ids:
+            raise Bug(f"batch {batch} was lent twice, or empty")
+        self._lending = False
+        if not self._flight:
+            self._ack_by = now + self.ack_s
+        self._flight[batch] = ids
+        return self._lend()
+
+    def _acknowledge(self, ids: tuple[str, ...], now: float) -> list[Order]:
+        """Settle what was named and is in flight (invariant 6)."""
+        orders: list[Order] = []
+        named, known = set(ids), 0
+        oldest = next(iter(self._flight), None)
+        for batch, lent in list(self._flight.items()):
+            hit = lent & named
+            if not hit:
+                continue
+            known += len(hit)
+            whole = len(hit) == len(lent)
+            if whole:
+                del self._flight[batch]
+            else:
+                self._flight[batch] = lent - hit
+            orders.append(Settle(batch, hit, whole))
+        self.strangers += len(ids) - known
+        if not orders:
+            return []
+        self._acknowledged, self._good = True, self.form
+        if not self._flight:
+            self._ack_by = None
+        elif oldest not in self._flight:  # the far end works in order: the next one's turn now
+            self._ack_by = now + self.ack_s
+        return orders + self._lend()
+
+    def _release(self) -> list[Order]:
+        self._lending = False
+        self._answer_by = self._ack_by = None
+        if not self._flight:
+            return []
+        self._flight.clear()
+        return [Release()]
+
+    def _end(self, fault: Fault, now: float, *, silent: bool = False) -> list[Order]:
+        """The dial has ended: decide when to come back.
+
+        Args:
+            fault: Why it ended.
+            now: Monotonic seconds.
+            silent: It was alive but did not acknowledge (invariant 8).
+
+        """
+        dialing = self.state is State.DIALING
+        orders = self._release()
+        if not dialing:
+            self._judge(now, silent=silent)
+        self.reason = fault
+        floor_s = 0.0
+        match fault:
+            case Refused(status=status) if status in ELSEWHERE and dialing:
+                other = OTHER[self.form]
+                self.form = other
+                if other not in self._tried:
+                    return orders + self._dial(now)
+                self._park(now + self.backoff.wait_s(32, self.rng, floor_s=self.unknown_s))
+                return orders
+            case Refused() | SettingsFault() | SecretFault():
+                self._park(None)
+                return orders
+            case Throttled(retry_after_s=named_s):
+                floor_s = min(max(named_s, 0.0), DAY_S)
+                self._told = now + floor_s
+            case Unproven():
+                floor_s = self.unproven_s
+            case _:
+                pass
+        self._tried.clear()
+        wait_s = self.backoff.wait_s(self.attempt, self.rng, floor_s=floor_s)
+        self.state, self.attempt, self.next_try = State.WAITING, self.attempt + 1, now + wait_s
+        return orders
+
+    def _judge(self, now: float, *, silent: bool) -> None:
+        """Forget failures as far as the link that just ended has proved itself (invariant 8)."""
+        if now - self._opened >= (self.backoff.cap_s if silent else self.proof_s):
+            self.attempt = 0
+        elif self._acknowledged and not silent:
+            self.attempt = min(self.attempt, SHORT_LIVED)
+
+    def _park(self, until: float | None) -> None:
+        self._tried.clear()
+        self.state, self.next_try = State.PARKED, until
