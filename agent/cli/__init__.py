@@ -1,0 +1,257 @@
+"""Everyday commands: a thin skin over the door.
+
+``main`` finds the command in a table and imports that command's module and no other, because
+`homing status` in a prompt or a status bar must be quick. Each module offers
+``declare(name, parser)``, which adds the options of one command and leaves in
+``parser.set_defaults(run=…)`` the function that carries it out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from agent.cli.shell import (
+    BUG,
+    INTERRUPTED,
+    OK,
+    PIPE_CLOSED,
+    Shell,
+    UsageFault,
+    exit_code,
+)
+from tracking.errors import Fault
+
+if TYPE_CHECKING:
+    import socket
+
+    from agent.door import Door
+
+
+class Command(NamedTuple):
+    """One line of `homing --help`, and where the command lives."""
+
+    name: str
+    module: str
+    summary: str
+    example: str
+
+
+_HERE = "agent.cli"
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command(
+            "agent",
+            f"{_HERE}.start",
+            "run the agent in the foreground, without a window",
+            "homing agent            run until Ctrl-C or SIGTERM\n"
+            "homing agent --notify   for a systemd unit of Type=notify",
+        ),
+        Command(
+            "status",
+            f"{_HERE}.show",
+            "is it running, is it connected, what is queued; exit code 0 live, 1 degraded, 69 none",
+            "homing status\nhoming status --json | jq -r .sentence.text",
+        ),
+        Command(
+            "top",
+            f"{_HERE}.top",
+            "watch everything live in the terminal (q quits, p pauses, r resumes or retries)",
+            "homing top\nhoming top --once   one snapshot, as when it is piped",
+        ),
+        Command(
+            "send",
+            f"{_HERE}.send",
+            "report one event",
+            "homing send build.finished --app acme-ci --payload '{\"seconds\": 41}'\n"
+            "make 2>&1 | tail -1 | jq -R '{line: .}' | homing send make --payload - "
+            "--wait delivered",
+        ),
+        Command(
+            "import",
+            f"{_HERE}.feed",
+            "report the events of a file, one JSON object per line; importing twice stores once",
+            "homing import events.ndjson --app acme-notes",
+        ),
+        Command(
+            "tail",
+            f"{_HERE}.tail",
+            "print events as they pass, until Ctrl-C",
+            "homing tail\nhoming tail --app acme-notes --json | jq .name",
+        ),
+        Command(
+            "apps",
+            f"{_HERE}.show",
+            "the apps that report here, with their ledgers",
+            "homing apps\nhoming apps --json | jq '.[] | select(.balanced | not)'",
+        ),
+        Command(
+            "wire",
+            f"{_HERE}.show",
+            "what left this machine and what came back, frame by frame",
+            "homing wire --app acme-notes --limit 5",
+        ),
+        Command(
+            "outbox",
+            f"{_HERE}.outbox",
+            "what waits to be sent, and what the far end refused for good",
+            "homing outbox list --dead\n"
+            "homing outbox export rescued.ndjson   readable again by `homing import`\n"
+            "homing outbox retry --app acme-notes  offer its dead letters again\n"
+            "homing outbox drop --yes              delete the dead letters, counted as lost",
+        ),
+        Command(
+            "pause",
+            f"{_HERE}.steer",
+            "stop sending; events are still accepted and kept",
+            'homing pause --for 1h30m --reason "giving a talk"',
+        ),
+        Command("resume", f"{_HERE}.steer", "send again", "homing resume"),
+        Command(
+            "retry",
+            f"{_HERE}.steer",
+            "dial now, instead of waiting for the next try or after a refusal",
+            "homing retry --app acme-notes",
+        ),
+        Command(
+            "keep-here",
+            f"{_HERE}.steer",
+            "keep events on this computer: start and supervise a far end of your own here",
+            "homing keep-here",
+        ),
+        Command(
+            "config",
+            f"{_HERE}.config",
+            "the settings: each value, where it came from, whether it is possible",
+            "homing config show\n"
+            "homing config check                  exit code 78 if something is impossible\n"
+            "homing config set log.level debug    keeps your comments\n"
+            '$EDITOR "$(homing config path)"',
+        ),
+        Command(
+            "doctor",
+            f"{_HERE}.doctor",
+            "look for what is wrong, and say how to put it right",
+            "homing doctor\nhoming doctor --json | jq '.[] | select(.verdict != \"ok\")'",
+        ),
+        Command("stop", f"{_HERE}.steer", "stop the running agent", "homing stop"),
+        Command(
+            "wipe",
+            f"{_HERE}.wipe",
+            "stop the agent and delete all it keeps on this machine: events, secrets, settings",
+            "homing wipe         asks first\nhoming wipe --yes   for scripts",
+        ),
+        Command(
+            "version",
+            f"{_HERE}.about",
+            "print the version",
+            "homing version\nhoming version --json",
+        ),
+        Command("help", f"{_HERE}.about", "what a command does", "homing help import"),
+    )
+}
+TRAY = Command(
+    "",
+    f"{_HERE}.start",
+    "Homing: product analytics from local apps, safe on disk before it says yes.\n"
+    "Without a command it shows the tray, or a terminal view where there is no display.",
+    "homing                  the tray\nhoming status           one look\n"
+    "homing send hello       report an event",
+)
+COLLECTOR = ("collector", "the self-hosted far end; see `homing collector --help`")
+
+
+def main(argv: Sequence[str] | None = None, shell: Shell | None = None) -> int:
+    """Run one command and return its exit code; a fault becomes a sentence and a code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    shell = shell or own_shell()
+    try:
+        code = _run(words, shell)
+        shell.out.flush()
+    except Fault as fault:
+        from agent.rules.wording import visible
+
+        shell.complain(visible(str(fault), 1000), visible(fault.advice, 1000))
+        return exit_code(fault)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _forget_the_pipe()
+        return PIPE_CLOSED
+    except Exception:  # the border between us and the shell: a bug is exit code 70, not 1
+        import traceback
+
+        traceback.print_exc(file=shell.err)
+        shell.complain("this is a mistake of ours, not yours", "Please report the lines above.")
+        return BUG
+    return code
+
+
+def own_shell() -> Shell:
+    """Return the shell of this process."""
+    return Shell(
+        out=sys.stdout,
+        err=sys.stderr,
+        inward=sys.stdin,
+        env=os.environ,
+        door=_running_agent,
+        lane=_lane,
+    )
+
+
+def _running_agent() -> Door:
+    from agent.client import find_door
+
+    return find_door(os.environ)
+
+
+def _lane() -> socket.socket:
+    from agent.adapters.local_socket import open_socket
+    from agent.client import find_door
+
+    address = find_door(os.environ).address
+    if address.loopback is not None:
+        raise UsageFault(
+            "lines are not spoken over loopback", advice="Use the Unix socket for an import."
+        )
+    return open_socket(address, None)
+
+
+def _run(words: list[str], shell: Shell) -> int:
+    first = words[0] if words else ""
+    if first in {"--version", "-V"}:
+        return _run(["version", *words[1:]], shell)
+    if first in {"--help", "-h"}:
+        return _run(["help"], shell)
+    command = TRAY if not first or first.startswith("-") else COMMANDS.get(first)
+    if command is None:
+        from agent.cli.parser import nearest
+
+        near = nearest(first, (*COMMANDS, COLLECTOR[0]))
+        hint = f"Did you mean `homing {near}`? " if near else ""
+        raise UsageFault(
+            f"there is no command {first!r}", advice=f"{hint}See `homing --help` for all."
+        )
+    from agent.cli.parser import Parser
+
+    parser = Parser(command.name, command.summary, command.example)
+    parser.out = shell.out
+    importlib.import_module(command.module).declare(command.name, parser)
+    try:
+        args = parser.parse_args(words[1:] if command is not TRAY else words)
+    except SystemExit:  # --help has been printed
+        return OK
+    code: int = args.run(args, shell)
+    return code
+
+
+def _forget_the_pipe() -> None:
+    """Let the interpreter's own last flush of stdout go nowhere instead of failing."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # a stdout that is no file has nothing to forget
+        return

@@ -1,0 +1,140 @@
+"""`homing import`: report the events of a file, as fast as they can be made durable."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from agent.cli.lane import deliver
+from agent.cli.ndjson import Bad, Heartbeat, Item, batches, digest, read
+from agent.cli.shell import DEGRADED, INTERRUPTED, OK, Shell, UsageFault
+from agent.rules.wording import count, events, span, visible
+from tracking.events import Limits
+
+if TYPE_CHECKING:
+    from agent.cli.parser import Parser
+    from agent.cli.progress import Progress
+
+KEPT_BAD = 1000  #: Bad lines remembered with their reason; all are counted.
+SHOWN_BAD = 20
+
+
+class BadLine(msgspec.Struct, frozen=True, kw_only=True):
+    line: int
+    why: str
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """What an import did; printed as words or as JSON."""
+
+    file: str
+    acknowledged: int = 0  #: Events that are safe on this disk, now or since an earlier import.
+    bad: int = 0
+    bad_lines: list[BadLine] = []
+    heartbeats: int = 0  #: Skipped: they are states, not events.
+    seconds: float = 0.0
+    complete: bool = False
+
+
+def declare(_name: str, parser: Parser) -> None:
+    """Add the options of `import`."""
+    parser.add_argument(
+        "file",
+        metavar="FILE.ndjson",
+        type=Path,
+        help='one event, or one frame {"data": [...]}, per line; any size',
+    )
+    parser.app_option("the app of lines that name none; without it the settings' first")
+    parser.json_option()
+    parser.set_defaults(run=import_file)
+
+
+def import_file(args: argparse.Namespace, shell: Shell) -> int:
+    """Report a file; degraded if lines were left out."""
+    from agent.cli.progress import progress_on
+
+    summary = Summary(file=str(args.file))
+    began = time.monotonic()
+    with _opened(args.file) as stream:
+        app_id = args.app or shell.door().status().default_app
+        bytes_in_all = os.fstat(stream.fileno()).st_size
+        with progress_on(shell.err, bytes_in_all) or nullcontext() as progress:
+            file_hash = digest(stream)
+            told = read(stream, file_hash=file_hash, app_id=app_id, limits=Limits())
+            good = _sorted_out(told, summary)
+
+            def stored(number: int) -> None:
+                summary.acknowledged += number
+                _show(progress, stream, summary)
+
+            try:
+                asyncio.run(deliver(shell.lane, batches(good), stored))
+                summary.complete = True
+            except KeyboardInterrupt:
+                pass  # told below, by what is missing
+            finally:
+                summary.seconds = round(time.monotonic() - began, 3)
+    return _print(summary, shell, as_json=args.json)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        stream = path.open("rb")
+    except OSError as exc:
+        raise UsageFault(f"{path} cannot be read: {exc.strerror}") from exc
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise UsageFault(
+            f"{path} is not a file",
+            advice="Save what comes out of a pipe first: its hash makes the import repeatable.",
+        )
+    return stream
+
+
+def _sorted_out(told: Iterator[Item | Bad | Heartbeat], summary: Summary) -> Iterator[Item]:
+    """Pass on what can be reported; count and remember the rest."""
+    for item in told:
+        match item:
+            case Item():
+                yield item
+            case Heartbeat():
+                summary.heartbeats += 1
+            case Bad(line=line, why=why):
+                summary.bad += 1
+                if len(summary.bad_lines) < KEPT_BAD:
+                    summary.bad_lines.append(BadLine(line=line, why=why[:500]))
+
+
+def _show(progress: Progress | None, stream: BinaryIO, summary: Summary) -> None:
+    if progress is not None:
+        progress.show(stream.tell(), summary.acknowledged, summary.bad)
+
+
+def _print(summary: Summary, shell: Shell, *, as_json: bool) -> int:
+    if as_json:
+        shell.json(summary)
+    else:
+        rate = summary.acknowledged / summary.seconds if summary.seconds > 0 else 0.0
+        shell.say(
+            f"{events(summary.acknowledged)} safe on this disk, in {span(summary.seconds)}"
+            f" ({count(round(rate))} per second)."
+        )
+        if summary.heartbeats:
+            shell.say(f"{count(summary.heartbeats)} heartbeats left out: states, not events.")
+        for bad in summary.bad_lines[:SHOWN_BAD]:
+            shell.complain(f"line {bad.line}: {visible(bad.why)}")
+        if summary.bad > SHOWN_BAD:
+            shell.complain(f"{count(summary.bad - SHOWN_BAD)} more lines could not be used")
+    if not summary.complete:
+        shell.complain("interrupted", "Import the file again to go on: nothing is stored twice.")
+        return INTERRUPTED
+    return DEGRADED if summary.bad else OK
