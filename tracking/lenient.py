@@ -1,0 +1,272 @@
+"""One event, as any client ever wrote it: the lenient half of NUCLEUS.md §5.
+
+Takes the text of one element of ``data`` and gives an :class:`Event`, or the
+:class:`Refusal` that says which field is wrong. Slow and patient: :mod:`tracking.nucleus`
+has a quick road for frames written the strict way, and both roads lead to the same event.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tracking import strict_json
+from tracking.dates import parse_ms
+from tracking.errors import RequestFault
+from tracking.events import Event, Kind, Limits, RawId, Refusal
+
+KINDS: Final = {kind.value: kind for kind in Kind if kind is not Kind.OTHER}
+NAMED: Final = frozenset({Kind.EVENT, Kind.ERROR})  #: Kinds that need a name (seed 000).
+MAX_DATE_CHARS: Final = 64  #: A longer one is no date; it counts as absent (A6).
+
+_LEGACY: Final = {  # names that clients before `type` used for more than events (A1)
+    "init": Kind.INIT,
+    "nucleus:userid": Kind.USERID,
+    "nucleus:beacon": Kind.USERID,
+    "nucleus:props": Kind.PROPS,
+    "nucleus:heartbeat": Kind.HEARTBEAT,
+}
+_SHELLS: Final = 2  #: A14: "repeat once".
+
+
+def unquoted(text: str | None) -> str | None:
+    """Return the text without the literal quotes that astrolytics wraps round ids (A14).
+
+    Nothing is left of an empty text: an empty id identifies nobody.
+    """
+    for _ in range(_SHELLS):
+        if not text or text[0] != '"' or text[-1] != '"' or len(text) < 2:
+            break
+        try:
+            inner = strict_json.decode(text, "", keys=0)
+        except RequestFault:
+            break
+        if not isinstance(inner, str):
+            break
+        text = inner
+    return text or None
+
+
+def named_kind(
+    type_: str | None, event: str | None, name: str | None
+) -> tuple[Kind, str, str | None]:
+    """Return the kind, the wire word and the name out of ``type``, ``event`` and ``name`` (A1)."""
+    if type_:
+        kind = KINDS.get(type_, Kind.OTHER)
+        if type_ == "nucleus:heartbeat":  # never stored, whichever field says so
+            kind = Kind.HEARTBEAT
+        name = name or event
+    elif not event:
+        kind = Kind.EVENT  # A8
+    elif event in _LEGACY:
+        kind = _LEGACY[event]
+    elif event.startswith("error:"):
+        kind, name = Kind.ERROR, event.removeprefix("error:")
+    else:
+        kind, name = Kind.EVENT, event
+    word = type_ if type_ and kind is Kind.OTHER else kind.value
+    if kind not in NAMED and kind is not Kind.OTHER:
+        name = None
+    return kind, word, name or None
+
+
+def read_event(text: str, index: int, limits: Limits, *, require_ids: bool) -> Event | Refusal:
+    """Understand one element of ``data``.
+
+    Args:
+        text: The element; half surrogates stand for bytes that were not UTF-8.
+        index: Its position, for the path in a refusal.
+        limits: What is too much.
+        require_ids: Refuse an event that names neither a device nor a person (A19).
+
+    """
+    field = f"data[{index}]"
+    reader = _Reader(field, limits)
+    try:
+        reader.open(text)
+        return reader.event(require_ids=require_ids)
+    except RequestFault as fault:
+        return Refusal(index=index, id=reader.id, fault=fault)
+
+
+class _Reader:
+    """Reads the members of one element; ``id`` is known as soon as it could be read."""
+
+    def __init__(self, field: str, limits: Limits) -> None:
+        self.field = field
+        self.limits = limits
+        self.id: RawId | None = None
+        self.members: dict[str, str] = {}
+
+    def open(self, text: str) -> None:
+        """Take the element apart."""
+        if not text.startswith("{"):
+            raise RequestFault(
+                f"{self.field} must be an object, got {strict_json.clip(text)}", field=self.field
+            )
+        twice: str | None = None
+        for key, start, end in strict_json.members(text, 0, self.field):
+            if key in self.members and twice is None:
+                twice = key
+            self.members[key] = text[start:end]
+        # First of all, so that whatever is wrong with the rest, the event is acknowledged.
+        fault = self._read_id()
+        if fault is not None:
+            raise fault
+        if twice is not None:
+            raise RequestFault(
+                f"{self.field} names the key {strict_json.clip(twice)} twice", field=self.field
+            )
+        if len(self.members) > self.limits.keys:
+            raise RequestFault(
+                f"{self.field} has {len(self.members)} keys, the limit is {self.limits.keys}",
+                field=self.field,
+            )
+        size = len(text.encode("utf-8", "surrogatepass"))
+        if size > self.limits.event_bytes:
+            raise RequestFault(
+                f"{self.field} is {size} bytes, the limit is {self.limits.event_bytes}",
+                field=self.field,
+            )
+
+    def event(self, *, require_ids: bool) -> Event:
+        """Build the event."""
+        kind, word, name = named_kind(self._text("type"), self._text("event"), self._text("name"))
+        self._check_name("type", word)
+        if kind in NAMED and name is None:
+            raise RequestFault(f"{self.field}.name is missing", field=f"{self.field}.name")
+        self._check_name("name", name)
+        user_id, anon_id = unquoted(self._text("userId")), unquoted(self._text("anonId"))
+        machine_id = self._text("machineId") or None
+        device_id = self._text("deviceId") or machine_id  # A4
+        if require_ids and kind is not Kind.HEARTBEAT and not (device_id or anon_id or user_id):
+            raise RequestFault(
+                f"{self.field}.deviceId is missing, and so are anonId and userId",
+                field=f"{self.field}.deviceId",
+            )
+        date = self._date()
+        return Event(
+            kind=kind,
+            type=word,
+            name=name,
+            id=self.id,
+            date=date,
+            date_ms=parse_ms(date),
+            session_id=unquoted(self._text("sessionId")),
+            user_id=user_id,
+            anon_id=anon_id,
+            device_id=device_id,
+            machine_id=machine_id,
+            app_id=unquoted(self._text("appId")),
+            payload=self._payload(kind),
+            client=self._fact("client") or self._fact("appType"),
+            module_version=self._fact("moduleVersion"),
+            platform=self._fact("platform"),
+            os_version=self._fact("osVersion"),
+            total_ram=self._ram(),
+            version=self._fact("version"),
+            language=self._fact("locale") or self._fact("language"),  # A12
+            arch=self._fact("arch"),
+            process=self._fact("process"),
+        )
+
+    def _read_id(self) -> RequestFault | None:
+        """Find the id; return what is wrong with it."""
+        field = f"{self.field}.id"
+        text = self.members.get("id", "null")
+        try:
+            value = self._value("id")
+            strict_json.check_value(value, field)
+        except RequestFault as fault:
+            # A number that JavaScript rounded already is the number it compares with.
+            if text.lstrip("-").isdecimal() and len(text) <= 20:
+                self.id = int(text)
+            return fault
+        match value:
+            case None:
+                return None
+            case bool() | dict() | list():
+                return RequestFault(
+                    f"{field} must be text or a number, got {strict_json.clip(text)}", field=field
+                )
+            case str() | int() | float():
+                self.id = value
+                return None
+            case _:
+                raise AssertionError(value)
+
+    def _value(self, key: str) -> object:
+        """Return a member decoded; of an array or an object only that it is one."""
+        text = self.members.get(key)
+        if text is None:
+            return None
+        if text[0] in "[{":
+            return {} if text[0] == "{" else []
+        return strict_json.decode(text, f"{self.field}.{key}", keys=0)
+
+    def _text(self, key: str) -> str | None:
+        """Return what should be text as text; numbers pass, as apps number their users."""
+        field = f"{self.field}.{key}"
+        value = self._value(key)
+        strict_json.check_value(value, field)
+        match value:
+            case None:
+                return None
+            case str():
+                return value
+            case bool() | dict() | list():
+                shown = strict_json.clip(self.members[key])
+                raise RequestFault(f"{field} must be text, got {shown}", field=field)
+            case float() if value.is_integer():
+                return str(int(value))
+            case _:
+                return str(value)
+
+    def _fact(self, key: str) -> str | None:
+        """Return text that only describes the machine: worth less than the event, so optional."""
+        value = self._value(key)
+        if isinstance(value, (bool, dict, list, strict_json.Unfit)):
+            return None
+        return self._text(key) or None
+
+    def _ram(self) -> int | None:
+        """Return whole gigabytes (A12)."""
+        try:
+            ram = round(float(self._fact("totalRam") or "x"))
+        except (ValueError, OverflowError):
+            return None
+        return ram if 0 < ram <= strict_json.MAX_INTEGER else None
+
+    def _date(self) -> int | float | str | None:
+        """Return the date verbatim; what cannot be one counts as absent (A6)."""
+        try:
+            value = self._value("date")
+            strict_json.check_value(value, "")
+        except RequestFault:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            return None
+        if isinstance(value, str) and len(value) > MAX_DATE_CHARS:
+            return None
+        return value
+
+    def _payload(self, kind: Kind) -> bytes | None:
+        """Return the payload's bytes as sent, after the search (A9)."""
+        key = "payload"
+        if self.members.get(key, "null") == "null" and kind in (Kind.PROPS, Kind.USERID):
+            key = "data"
+        text = self.members.get(key, "null")
+        if text == "null":
+            return None
+        field = f"{self.field}.{key}"
+        sent = text.encode("utf-8", "surrogatepass")
+        if b"\\u0000" in sent or not strict_json.proof(self.limits).holds([sent]):
+            strict_json.check_object(text, field, self.limits)
+        return sent
+
+    def _check_name(self, key: str, name: str | None) -> None:
+        if name is not None and len(name) > self.limits.name_chars:
+            field = f"{self.field}.{key}"
+            raise RequestFault(
+                f"{field} is {len(name)} characters, the limit is {self.limits.name_chars}",
+                field=field,
+            )
