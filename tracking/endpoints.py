@@ -1,0 +1,423 @@
+"""The server side of the tracking API: WebSocket and HTTP over a :class:`Sink`.
+
+The agent's local API and the collector mount the same routes; what differs is the sink. A reply
+is sent when the sink says that the events are durable, never before.
+
+    GET  …/app/{id}/track  with Upgrade   a conversation: one reply per frame, in order
+    POST …/app/{id}/track                 one frame, one reply
+    /{id}, /{id}/, //app/{id}/track       the same, as third parties spell it (NUCLEUS.md §1)
+    …/app/{id}/license/validate, customdata, crash    what electron-nucleus also asks (§4)
+
+Invariants:
+    1. A WebSocket reply is the golden reply and nothing else; a bad event is acknowledged and
+       counted, because its sender would repeat it for ever (SECURITY.md, decision 8).
+    2. An app is admitted before its connection is upgraded and before its body is read.
+    3. Frames of one connection enter the sink in order and are answered in order, but the next
+       is read while the last becomes durable, so that many share one commit.
+    4. What is in flight is bounded, per connection and in all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import re
+import time
+from collections.abc import Callable
+from typing import Final, Literal
+from typing import Protocol as TypingProtocol
+
+import msgspec
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
+
+from tracking.errors import Fault, OverQuota, RequestFault
+from tracking.events import Frame, Limits
+from tracking.nucleus import APP_ID, golden_reply, parse_frame
+from tracking.strict_json import clip
+
+FRAMES_IN_FLIGHT: Final = 64  #: Of one WebSocket; enough to fill a group commit.
+BYTES_IN_FLIGHT: Final = 128 * 1024 * 1024  #: Of all connections of these routes together.
+
+_TRACK = re.compile(r".*/app/([^/]*)/(track|license/validate|customdata|crash)/?", re.DOTALL)
+_BARE = re.compile(r"/+([A-Za-z0-9_-]{1,64})/?", re.ASCII)
+_CORS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "Content-Type, Authorization",
+    "Access-Control-Max-Age": "86400",
+}
+_connections = itertools.count(1)
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a frame came from.
+
+    Attributes:
+        transport: The way in.
+        connection: Unique among the connections of this process.
+        peer: The address of a TCP peer, ``pid:1234`` of one on this machine; may be empty.
+        received_ms: When its last byte arrived.
+
+    """
+
+    transport: Literal["ws", "http", "line"]
+    connection: int
+    peer: str
+    received_ms: int
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What the sink did with a frame.
+
+    Attributes:
+        unacknowledged: Indexes into ``frame.events`` of those that are not safe.
+        fault: Why not. A fault without indexes means that no event is safe.
+
+    """
+
+    unacknowledged: tuple[int, ...] = ()
+    fault: Fault | None = None
+
+    def unsafe(self, frame: Frame) -> tuple[int, ...]:
+        """Return the indexes of the events that must not be acknowledged."""
+        if self.fault is not None and not self.unacknowledged:
+            return tuple(range(len(frame.events)))
+        return self.unacknowledged
+
+
+class Sink(TypingProtocol):
+    """Where frames go: the agent's core, or the collector's store."""
+
+    async def admit(self, app_id: str, transport: str) -> None:
+        """Let an app in, before its upgrade or its body.
+
+        Raises:
+            RequestFault: It is unknown (404) or may not (403).
+
+        """
+
+    async def accept(self, app_id: str, frame: Frame, origin: Origin) -> Receipt:
+        """Keep the frame's events; return when they are durable, or why they are not."""
+        ...
+
+    def joined(self, app_id: str, connection: int) -> None:
+        """A WebSocket was opened."""
+
+    def left(self, app_id: str, connection: int) -> None:
+        """It was closed."""
+
+    def refused(self, app_id: str, frame: Frame) -> None:
+        """Count the bad events of a frame."""
+
+
+class LineSink(TypingProtocol):
+    """Where the frames of the line protocol go (:mod:`tracking.lines`), without a coroutine each.
+
+    ``take`` may keep the frame and call ``reply`` later, in the loop's thread, once.
+    """
+
+    def take(
+        self, app_id: str, frame: Frame, origin: Origin, reply: Callable[[Receipt], None]
+    ) -> None:
+        """Keep the frame's events and reply when they are durable."""
+
+    def refused(self, app_id: str, frame: Frame) -> None:
+        """Count the bad events of a frame."""
+
+
+def now_ms() -> int:
+    """Return the wall clock as Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def status_of(fault: Fault) -> int:
+    """Return the HTTP status that says the same as the fault."""
+    return fault.status if isinstance(fault, RequestFault) else 503
+
+
+def error_body(fault: Fault, **more: object) -> bytes:
+    """Return the JSON object by which every room says what was wrong."""
+    body: dict[str, object] = {
+        "error": str(fault),
+        "code": fault.code,
+        "field": getattr(fault, "field", ""),
+    }
+    if fault.advice:
+        body["advice"] = fault.advice
+    return msgspec.json.encode(body | more)
+
+
+def error_response(fault: Fault, **more: object) -> Response:
+    """Return the HTTP response to a fault; ``more`` are further members of its object."""
+    headers = {}
+    if isinstance(fault, OverQuota):
+        headers["Retry-After"] = str(max(1, math.ceil(fault.retry_after_s)))
+    return _json(error_body(fault, **more), status_of(fault), headers)
+
+
+def tracking_routes(
+    sink: Sink,
+    limits: Limits,
+    *,
+    side_calls: bool = True,
+    cors: bool = True,
+    require_ids: bool = False,
+) -> list[BaseRoute]:
+    """Return the routes; mount them last, because ``/{id}`` takes every path of one segment.
+
+    Args:
+        sink: Where frames go.
+        limits: What is too much.
+        side_calls: Answer electron-nucleus's other requests too.
+        cors: Let pages of any origin in; the API has no credentials to steal.
+        require_ids: Refuse events that name neither a device nor a person (A19).
+
+    """
+    return [_TrackingRoute(sink, limits, side_calls, cors, require_ids)]
+
+
+class _InFlight:
+    """Bounds the bytes of frames that were read and not yet answered."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+        self._room = asyncio.Condition()
+
+    async def enter(self, size: int) -> None:
+        """Wait until there is room; alone, any size has room."""
+        if self._held and self._held + size > self._limit:
+            async with self._room:
+                await self._room.wait_for(
+                    lambda: not self._held or self._held + size <= self._limit
+                )
+        self._held += size
+
+    async def leave(self, size: int) -> None:
+        crowded = self._held > self._limit // 2
+        self._held -= size
+        if crowded:
+            async with self._room:
+                self._room.notify_all()
+
+
+class _TrackingRoute(BaseRoute):
+    def __init__(
+        self, sink: Sink, limits: Limits, side_calls: bool, cors: bool, require_ids: bool
+    ) -> None:
+        self.sink = sink
+        self.limits = limits
+        self.side_calls = side_calls
+        self.headers = _CORS if cors else {}
+        self.require_ids = require_ids
+        self.in_flight = _InFlight(BYTES_IN_FLIGHT)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] not in ("http", "websocket"):
+            return Match.NONE, {}
+        path = scope["path"]
+        if found := _TRACK.fullmatch(path):
+            app_id, call = found.groups()
+        elif found := _BARE.fullmatch(path):
+            app_id, call = found[1], "track"
+        else:
+            return Match.NONE, {}
+        if call != "track" and (scope["type"] == "websocket" or not self.side_calls):
+            return Match.NONE, {}
+        return Match.FULL, {"path_params": {"app_id": app_id, "call": call}}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app_id: str = scope["path_params"]["app_id"]
+        call: str = scope["path_params"]["call"]
+        if scope["type"] == "websocket":
+            await self._upgrade(app_id, scope, receive, send)
+            return
+        try:
+            response = await self._respond(app_id, call, scope, receive)
+        except Fault as fault:
+            response = error_response(fault, reportedIds=())
+            if status_of(fault) in (408, 413, 415):
+                response.headers["Connection"] = "close"  # the rest of the body is not read
+        response.headers.update(self.headers)
+        await response(scope, receive, send)
+
+    async def _admit(self, app_id: str, transport: str) -> None:
+        if not APP_ID.fullmatch(app_id):
+            raise RequestFault(f"no app has the id {clip(app_id)}", field="appId", status=404)
+        await self.sink.admit(app_id, transport)
+
+    # --- HTTP ----------------------------------------------------------------------------------
+
+    async def _respond(self, app_id: str, call: str, scope: Scope, receive: Receive) -> Response:
+        method = scope["method"]
+        if method == "OPTIONS":
+            return Response(status_code=204)
+        if call != "track":
+            await self._admit(app_id, "http")
+            return _side_call(call, method)
+        if method == "GET":
+            fault = RequestFault("this path speaks WebSocket, or takes a POST", status=426)
+            response = error_response(fault, reportedIds=())
+            response.headers.update({"Upgrade": "websocket", "Connection": "Upgrade"})
+            return response
+        if method != "POST":
+            return _wrong_method(method, "GET, POST, OPTIONS")
+        headers = dict(scope["headers"])
+        await self._admit(app_id, "http")
+        encoding = headers.get(b"content-encoding", b"identity")
+        if encoding.lower() != b"identity":
+            raise RequestFault(
+                f"Content-Encoding must be absent, got {clip(encoding.decode('latin-1'))}",
+                status=415,
+            )
+        body = await self._body(headers, receive)
+        await self.in_flight.enter(len(body))
+        try:
+            return await self._post(app_id, body, _origin(scope, "http"))
+        finally:
+            await self.in_flight.leave(len(body))
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        limit = self.limits.body_bytes
+        announced = headers.get(b"content-length", b"0")
+        too_large = RequestFault(f"the body is larger than {limit} bytes", status=413)
+        if announced.isdigit() and int(announced) > limit:
+            raise too_large
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise RequestFault("the body ended early")
+            body += message.get("body", b"")
+            if len(body) > limit:
+                raise too_large
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    async def _post(self, app_id: str, body: bytes, origin: Origin) -> Response:
+        frame = parse_frame(body, limits=self.limits, require_ids=self.require_ids)
+        if frame.refused:
+            self.sink.refused(app_id, frame)
+        receipt = await self._accept(app_id, frame, origin)
+        unsafe = receipt.unsafe(frame)
+        reply = golden_reply(frame, unacknowledged=unsafe)
+        if receipt.fault is not None:
+            ids = msgspec.json.decode(reply, type=dict[str, msgspec.Raw])["reportedIds"]
+            return error_response(receipt.fault, reportedIds=ids)
+        if not frame.refused:
+            return _json(reply, 200)
+        said = msgspec.json.decode(reply, type=dict[str, msgspec.Raw])
+        refused = [
+            {"index": r.index, "field": r.fault.field, "error": str(r.fault)} for r in frame.refused
+        ]
+        if frame.events or frame.heartbeats:
+            return _json(msgspec.json.encode(said | {"refused": refused}), 200)
+        return error_response(frame.refused[0].fault, **said, refused=refused)
+
+    async def _accept(self, app_id: str, frame: Frame, origin: Origin) -> Receipt:
+        if not frame.events and not frame.heartbeats:
+            return Receipt()
+        try:
+            return await self.sink.accept(app_id, frame, origin)
+        except Fault as fault:
+            return Receipt(fault=fault)
+
+    # --- WebSocket -----------------------------------------------------------------------------
+
+    async def _upgrade(self, app_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()  # websocket.connect
+        try:
+            await self._admit(app_id, "ws")
+        except Fault as fault:
+            await error_response(fault, reportedIds=())(scope, receive, send)
+            return
+        origin = _origin(scope, "ws")
+        try:
+            await send({"type": "websocket.accept"})
+        except OSError:
+            return  # gone before it was welcomed
+        self.sink.joined(app_id, origin.connection)
+        try:
+            await self._converse(app_id, origin, receive, send)
+        finally:
+            self.sink.left(app_id, origin.connection)
+
+    async def _converse(self, app_id: str, origin: Origin, receive: Receive, send: Send) -> None:
+        answers: asyncio.Queue[_Pending | None] = asyncio.Queue(FRAMES_IN_FLIGHT)
+        async with asyncio.TaskGroup() as both:  # a bug in one ends the other
+            both.create_task(self._answer(answers, send))
+            while (message := await receive())["type"] == "websocket.receive":
+                raw = message.get("text")
+                if raw is None:
+                    raw = message["bytes"]
+                size = len(raw)
+                await self.in_flight.enter(size)
+                frame = parse_frame(raw, limits=self.limits, require_ids=self.require_ids)
+                del message, raw
+                if frame.refused:
+                    self.sink.refused(app_id, frame)
+                arrived = msgspec.structs.replace(origin, received_ms=now_ms())
+                task = asyncio.create_task(self._accept(app_id, frame, arrived))
+                await answers.put(_Pending(frame, size, task))
+            await answers.put(None)
+
+    async def _answer(self, answers: asyncio.Queue[_Pending | None], send: Send) -> None:
+        """Send the replies in order; when the far side has gone, only wait for the sink."""
+        gone = False
+        while (pending := await answers.get()) is not None:
+            receipt = await pending.task
+            await self.in_flight.leave(pending.size)
+            if gone:
+                continue
+            reply = golden_reply(pending.frame, unacknowledged=receipt.unsafe(pending.frame))
+            try:
+                await send({"type": "websocket.send", "text": reply.decode()})
+            except OSError:
+                gone = True
+
+
+class _Pending(msgspec.Struct, frozen=True):
+    """A frame on its way to the disk."""
+
+    frame: Frame
+    size: int
+    task: asyncio.Task[Receipt]
+
+
+def _origin(scope: Scope, transport: Literal["ws", "http"]) -> Origin:
+    number = scope.get("state", {}).get("connection")
+    return Origin(
+        transport=transport,
+        connection=next(_connections) if number is None else number,
+        peer=scope["client"][0] if scope.get("client") else "",
+        received_ms=now_ms(),
+    )
+
+
+def _side_call(call: str, method: str) -> Response:
+    match call, method:
+        case "license/validate", "POST":
+            return _json(b'{"valid":false,"status":"nolicense"}', 200)
+        case "customdata", "GET":
+            return _json(b"{}", 200)
+        case "crash", "POST":
+            return Response(status_code=204)
+        case "customdata", _:
+            return _wrong_method(method, "GET, OPTIONS")
+        case _:
+            return _wrong_method(method, "POST, OPTIONS")
+
+
+def _wrong_method(method: str, allowed: str) -> Response:
+    response = error_response(
+        RequestFault(f"{clip(method)} is not for this path", status=405), reportedIds=()
+    )
+    response.headers["Allow"] = allowed
+    return response
+
+
+def _json(body: bytes, status: int, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, status_code=status, headers=headers, media_type="application/json")

@@ -1,0 +1,290 @@
+"""The line protocol: one JSON frame per line, one reply per line, in order, as fast as it goes.
+
+    {"appId":"acme-notes","data":[{"name":"build.finished","id":"k3f9"}]}     a frame
+    {"reportedIds":["k3f9"]}                                                 safe: the golden reply
+    {"error":"…","code":"request","field":"data[0].name","reportedIds":[]}   refused, and why
+
+The sender need not wait: whatever arrived together is answered together, by one write. A frame
+that was understood in part is answered with the golden reply and ``refused``, as over HTTP.
+
+Invariants:
+    1. Replies leave in the order of the lines, whoever is ready first.
+    2. While more than ``backlog_bytes`` of lines are unanswered, or the peer does not read,
+       nothing more is read.
+    3. A peer that ends its side is answered to the last line before ours ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from tracking.endpoints import LineSink, Origin, Receipt, error_body, now_ms
+from tracking.errors import Fault, RequestFault
+from tracking.events import Frame, Limits
+from tracking.nucleus import APP_ID, golden_reply, parse_frame
+from tracking.strict_json import clip
+
+BACKLOG_BYTES: Final = 1024 * 1024  #: Unanswered lines of one connection.
+
+
+class _Slot:
+    """A line's place in the order of replies."""
+
+    __slots__ = ("frame", "reply", "size")
+
+    def __init__(self, frame: Frame | None, size: int, reply: bytes | None = None) -> None:
+        self.frame = frame
+        self.size = size
+        self.reply = reply
+
+
+class LineProtocol(asyncio.Protocol):
+    """One connection.
+
+    Args:
+        sink: Where frames go.
+        limits: What is too much; a line may be as long as a WebSocket frame.
+        connection: Its number in this process.
+        peer: Who it is, for :class:`Origin`.
+        require_ids: Refuse events that name neither a device nor a person (A19).
+        backlog_bytes: See invariant 2.
+
+    """
+
+    def __init__(
+        self,
+        sink: LineSink,
+        limits: Limits,
+        *,
+        connection: int = 0,
+        peer: str = "",
+        require_ids: bool = False,
+        backlog_bytes: int = BACKLOG_BYTES,
+    ) -> None:
+        self.sink = sink
+        self.limits = limits
+        self.connection = connection
+        self.peer = peer
+        self.require_ids = require_ids
+        self.backlog_bytes = backlog_bytes
+        self.loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport | None = None
+        self.partial: list[bytes] = []
+        self.partial_bytes = 0
+        self.slots: deque[_Slot] = deque()
+        self.unanswered_bytes = 0
+        self.ready: list[bytes] = []
+        self.write_paused = False
+        self.read_paused = False
+        self.ending = False  #: Nothing more is read; close when all is answered.
+
+    @property
+    def held(self) -> int:
+        """Bytes of the line that is still arriving."""
+        return self.partial_bytes
+
+    @property
+    def receiving(self) -> bool:
+        """Whether a line has begun and not ended."""
+        return self.partial_bytes > 0
+
+    # --- the transport's calls -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self.ending:
+            return
+        received_ms = now_ms()
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            if self.partial:
+                self.partial.append(data[start:end])
+                line = b"".join(self.partial)
+                self.partial.clear()
+                self.partial_bytes = 0
+            else:
+                line = data[start:end]
+            start = end + 1
+            if len(line) > self.limits.frame_bytes:
+                self._refuse_length()
+                return
+            self._take(line, received_ms)
+        if start < len(data):
+            rest = data[start:] if start else data
+            self.partial.append(rest)
+            self.partial_bytes += len(rest)
+            if self.partial_bytes > self.limits.frame_bytes:
+                self._refuse_length()
+                return
+        self._balance()
+
+    def eof_received(self) -> bool:
+        if self.partial and not self.ending:  # `printf '{…}' | nc -U` ends without a newline
+            line = b"".join(self.partial)
+            self.partial.clear()
+            self.partial_bytes = 0
+            self._take(line, now_ms())
+        self._end()
+        return True  # our side stays open until the last reply is out
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        self.ending = True
+        self.slots.clear()
+        self.ready.clear()
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        self._balance()
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        self._balance()
+
+    def shutdown(self) -> None:
+        """Read nothing more, answer what was read, then close."""
+        self._end()
+        if self.transport is not None and not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    # --- lines in, replies out -----------------------------------------------------------------
+
+    def _take(self, line: bytes, received_ms: int) -> None:
+        size = len(line)
+        if line.isspace() or not line:
+            return
+        frame = parse_frame(line, limits=self.limits, require_ids=self.require_ids)
+        app_id = frame.app_id or ""
+        slot = _Slot(frame, size)
+        self.slots.append(slot)
+        self.unanswered_bytes += size
+        if frame.refused:
+            if frame.refused[0].index < 0:
+                self._fill(slot, error_body(frame.refused[0].fault, reportedIds=()))
+                self.sink.refused(app_id, frame)
+                return
+        if not APP_ID.fullmatch(app_id):
+            fault = RequestFault(
+                f"appId must be 1 to 64 of A-Z a-z 0-9 _ -, got {clip(app_id)}", field="appId"
+            )
+            self._fill(slot, error_body(fault, reportedIds=()))
+            return
+        if frame.refused:
+            self.sink.refused(app_id, frame)
+        if not frame.events and not frame.heartbeats:
+            self._reply(slot, Receipt())
+            return
+        origin = Origin(
+            transport="line",
+            connection=self.connection,
+            peer=self.peer,
+            received_ms=received_ms,
+        )
+        try:
+            self.sink.take(app_id, frame, origin, lambda receipt: self._reply(slot, receipt))
+        except Fault as fault:
+            self._reply(slot, Receipt(fault=fault))
+
+    def _reply(self, slot: _Slot, receipt: Receipt) -> None:
+        """Turn a receipt into the slot's reply."""
+        frame = slot.frame
+        if frame is None or self.transport is None:
+            return
+        if receipt.fault is None and not frame.refused:
+            reply = golden_reply(frame, unacknowledged=receipt.unacknowledged)
+        else:
+            reply = _explained(frame, receipt)
+        self._fill(slot, reply)
+
+    def _fill(self, slot: _Slot, reply: bytes) -> None:
+        slot.reply, slot.frame = reply, None
+        slots = self.slots
+        if not slots or slots[0] is not slot:
+            return  # invariant 1: an earlier line is still on its way
+        if not self.ready:
+            self.loop.call_soon(self._flush)
+        while slots and slots[0].reply is not None:
+            first = slots.popleft()
+            assert first.reply is not None
+            self.ready.append(first.reply)
+            self.unanswered_bytes -= first.size
+
+    def _flush(self) -> None:
+        if self.transport is None or not self.ready:
+            return
+        self.ready.append(b"")
+        self.transport.write(b"\n".join(self.ready))
+        self.ready.clear()
+        if self.ending and not self.slots:
+            self.transport.close()
+            return
+        self._balance()
+
+    def _balance(self) -> None:
+        """Read or do not read, as invariant 2 says."""
+        if self.transport is None or self.ending:
+            return
+        full = self.write_paused or self.unanswered_bytes > self.backlog_bytes
+        if full and not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+        elif (
+            self.read_paused
+            and not self.write_paused
+            and self.unanswered_bytes <= self.backlog_bytes // 2
+        ):
+            self.read_paused = False
+            self.transport.resume_reading()
+
+    def _refuse_length(self) -> None:
+        self.partial.clear()
+        self.partial_bytes = 0
+        fault = RequestFault(f"a line is longer than {self.limits.frame_bytes} bytes", status=413)
+        slot = _Slot(None, 0)
+        self.slots.append(slot)
+        self.shutdown()
+        self._fill(slot, error_body(fault, reportedIds=()))
+
+    def _end(self) -> None:
+        self.ending = True
+        if self.transport is not None and not self.slots and not self.ready:
+            self.transport.close()
+
+
+def _explained(frame: Frame, receipt: Receipt) -> bytes:
+    """Return the reply that says what the golden one cannot."""
+    said: dict[str, object] = dict(
+        msgspec.json.decode(
+            golden_reply(frame, unacknowledged=receipt.unsafe(frame)),
+            type=dict[str, msgspec.Raw],
+        )
+    )
+    if frame.refused:
+        said["refused"] = [
+            {"index": r.index, "field": r.fault.field, "error": str(r.fault)} for r in frame.refused
+        ]
+    if receipt.fault is not None:
+        return error_body(receipt.fault, **said)
+    if not frame.events and not frame.heartbeats:
+        return error_body(frame.refused[0].fault, **said)
+    return msgspec.json.encode(said)
+
+
+def line_factory(
+    sink: LineSink, limits: Limits, *, require_ids: bool = False
+) -> Callable[[int, str], LineProtocol]:
+    """Return what :class:`tracking.serving.Listener` calls with a connection and its peer."""
+
+    def build(connection: int, peer: str) -> LineProtocol:
+        return LineProtocol(sink, limits, connection=connection, peer=peer, require_ids=require_ids)
+
+    return build
