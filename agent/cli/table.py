@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from agent.rules.wording import visible
+from agent.rules.wording import JOINERS, visible
 
 
 def rows(head: Sequence[str], body: Iterable[Sequence[str]], *, right: str = "") -> Iterator[str]:
@@ -30,12 +30,13 @@ def rows(head: Sequence[str], body: Iterable[Sequence[str]], *, right: str = "")
 
 def columns(text: str) -> int:
     """Return how many columns of a terminal a text takes; East Asian wide characters take two."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in text
-    )
+    return len(text) if text.isascii() else sum(_columns(character) for character in text)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character) or character in JOINERS:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def clock(at_ms: int) -> str:
