@@ -194,14 +194,14 @@ class App:
         id: Its appId at the far end.
         name: What people call it.
         version: Its version, told in the ``init`` that the agent writes for it.
-        upstream: Where its events go, None if nobody said.
+        upstreams: Where its events go: none or one in this version.
 
     """
 
     id: str
     name: str
     version: str = ""
-    upstream: Upstream | None = None
+    upstreams: tuple[Upstream, ...] = ()
 
 
 class Row(NamedTuple):
@@ -274,9 +274,10 @@ class Settings:
             for name, doc in APP_DOCS.items():
                 value = getattr(app, name)
                 rows.append(Row(f"apps.{app.id}.{name}", value, origin, doc, ""))
-            for name, doc in UPSTREAM_DOCS.items() if app.upstream else ():
-                value = getattr(app.upstream, name)
-                rows.append(Row(f"apps.{app.id}.upstream.{name}", value, origin, doc, ""))
+            for upstream in app.upstreams:
+                for name, doc in UPSTREAM_DOCS.items():
+                    value = getattr(upstream, name)
+                    rows.append(Row(f"apps.{app.id}.upstream.{name}", value, origin, doc, ""))
         return rows
 
 

@@ -228,21 +228,21 @@ def _app(entry: Mapping[str, object], here: str, wrong: Mistakes) -> App | None:
         wrong.add(f"{here}.id", f"must be 1 to 64 letters, digits, - or _, got {_shown(app_id)}")
     name = _text(entry, "name", app_id or "", here, wrong, most=MOST_NAME_CHARS)
     version = _text(entry, "version", "", here, wrong, most=64)
-    upstream = _upstream(entry.get("upstreams", []), here, wrong)
+    upstreams = _upstreams(entry.get("upstreams", []), here, wrong)
     if len(wrong.sentences) > before or app_id is None or name is None or version is None:
         return None
-    return App(id=app_id, name=name, version=version, upstream=upstream)
+    return App(id=app_id, name=name, version=version, upstreams=upstreams)
 
 
-def _upstream(entries: object, here: str, wrong: Mistakes) -> Upstream | None:
+def _upstreams(entries: object, here: str, wrong: Mistakes) -> tuple[Upstream, ...]:
     where = f"{here}.upstreams"
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
         wrong.add(where, "must be a list of tables, [[apps.upstreams]]")
-        return None
+        return ()
     if len(entries) > 1:
         wrong.add(where, f"an app has one upstream in this version, got {len(entries)}")
     if not entries:
-        return None
+        return ()
     entry, where = entries[0], f"{where}[1]"
     _unknown(entry, UPSTREAM_KEYS, where, wrong)
     kind = entry.get("kind")
@@ -258,12 +258,9 @@ def _upstream(entries: object, here: str, wrong: Mistakes) -> Upstream | None:
         wrong.add(f"{where}.token_file", "must be an absolute path")  # it may be the token itself
     if token_file and not data_api:
         wrong.add(f"{where}.token_file", "is for a Data API, but data_api is not set")
-    return Upstream(
-        kind="nucleus",
-        endpoint=endpoint or NUCLEUS,
-        data_api=data_api or "",
-        token_file=token_file or "",
-    )
+    if endpoint is None or data_api is None or token_file is None:
+        return ()
+    return (Upstream(kind="nucleus", endpoint=endpoint, data_api=data_api, token_file=token_file),)
 
 
 def _text(
