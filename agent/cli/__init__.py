@@ -173,9 +173,7 @@ def main(argv: Sequence[str] | None = None, shell: Shell | None = None) -> int:
         code = _run(words, shell)
         shell.out.flush()
     except Fault as fault:
-        from agent.rules.wording import visible
-
-        shell.complain(visible(str(fault), 1000), visible(fault.advice, 1000))
+        shell.complain_of(fault)
         return exit_code(fault)
     except KeyboardInterrupt:
         return INTERRUPTED

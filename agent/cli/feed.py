@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from agent.cli.lane import deliver
-from agent.cli.ndjson import Bad, Heartbeat, Item, batches, digest, read
+from agent.cli.ndjson import Bad, Found, Heartbeat, Item, batches, digest, read
 from agent.cli.shell import DEGRADED, INTERRUPTED, OK, Shell, UsageFault
 from agent.rules.wording import count, events, span, visible
-from tracking.events import Limits
+from tracking.errors import Fault
 
 if TYPE_CHECKING:
     from agent.cli.parser import Parser
-    from agent.cli.progress import Progress
 
 KEPT_BAD = 1000  #: Bad lines remembered with their reason; all are counted.
 SHOWN_BAD = 20
@@ -44,6 +43,12 @@ class Summary(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     complete: bool = False
 
+    def leave_out(self, line: int, why: str) -> None:
+        """Count a line that cannot be used, and remember the first of them."""
+        self.bad += 1
+        if len(self.bad_lines) < KEPT_BAD:
+            self.bad_lines.append(BadLine(line=line, why=why[:500]))
+
 
 def declare(_name: str, parser: Parser) -> None:
     """Add the options of `import`."""
@@ -63,27 +68,36 @@ def import_file(args: argparse.Namespace, shell: Shell) -> int:
     from agent.cli.progress import progress_on
 
     summary = Summary(file=str(args.file))
+    trouble: Fault | None = None
+    interrupted = False
     began = time.monotonic()
     with _opened(args.file) as stream:
         app_id = args.app or shell.door().status().default_app
         bytes_in_all = os.fstat(stream.fileno()).st_size
         with progress_on(shell.err, bytes_in_all) or nullcontext() as progress:
-            file_hash = digest(stream)
-            told = read(stream, file_hash=file_hash, app_id=app_id, limits=Limits())
+            told = read(stream, file_hash=digest(stream), app_id=app_id)
             good = _sorted_out(told, summary)
 
             def stored(number: int) -> None:
                 summary.acknowledged += number
-                _show(progress, stream, summary)
+                if progress is not None:
+                    progress.show(stream.tell(), summary.acknowledged, summary.bad)
+
+            def refused(item: Item, why: str) -> None:
+                summary.leave_out(item.line, why)
 
             try:
-                asyncio.run(deliver(shell.lane, batches(good), stored))
+                asyncio.run(deliver(shell.lane, batches(good), stored, refused))
                 summary.complete = True
             except KeyboardInterrupt:
-                pass  # told below, by what is missing
-            finally:
-                summary.seconds = round(time.monotonic() - began, 3)
-    return _print(summary, shell, as_json=args.json)
+                interrupted = True
+            except Fault as fault:
+                trouble = fault
+    summary.seconds = round(time.monotonic() - began, 3)
+    code = _print(summary, shell, interrupted=interrupted, as_json=args.json)
+    if trouble is not None:
+        raise trouble
+    return code
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -100,7 +114,7 @@ def _opened(path: Path) -> BinaryIO:
     return stream
 
 
-def _sorted_out(told: Iterator[Item | Bad | Heartbeat], summary: Summary) -> Iterator[Item]:
+def _sorted_out(told: Iterator[Found], summary: Summary) -> Iterator[Item]:
     """Pass on what can be reported; count and remember the rest."""
     for item in told:
         match item:
@@ -109,17 +123,10 @@ def _sorted_out(told: Iterator[Item | Bad | Heartbeat], summary: Summary) -> Ite
             case Heartbeat():
                 summary.heartbeats += 1
             case Bad(line=line, why=why):
-                summary.bad += 1
-                if len(summary.bad_lines) < KEPT_BAD:
-                    summary.bad_lines.append(BadLine(line=line, why=why[:500]))
+                summary.leave_out(line, why)
 
 
-def _show(progress: Progress | None, stream: BinaryIO, summary: Summary) -> None:
-    if progress is not None:
-        progress.show(stream.tell(), summary.acknowledged, summary.bad)
-
-
-def _print(summary: Summary, shell: Shell, *, as_json: bool) -> int:
+def _print(summary: Summary, shell: Shell, *, interrupted: bool, as_json: bool) -> int:
     if as_json:
         shell.json(summary)
     else:
@@ -134,7 +141,7 @@ def _print(summary: Summary, shell: Shell, *, as_json: bool) -> int:
             shell.complain(f"line {bad.line}: {visible(bad.why)}")
         if summary.bad > SHOWN_BAD:
             shell.complain(f"{count(summary.bad - SHOWN_BAD)} more lines could not be used")
-    if not summary.complete:
+    if interrupted:
         shell.complain("interrupted", "Import the file again to go on: nothing is stored twice.")
         return INTERRUPTED
     return DEGRADED if summary.bad else OK

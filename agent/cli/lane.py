@@ -16,11 +16,10 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import msgspec
 
-from agent.cli.ndjson import Batch
+from agent.cli.ndjson import Batch, Item
 from tracking.errors import AgentGone, Fault, OverQuota, RequestFault, StorageFault
 from tracking.nucleus import parse_reply
 
@@ -31,10 +30,49 @@ PATIENCE_S = 60.0  #: How long nothing may move before a person is told.
 CALM_S = 0.5  #: Wait before the next offer when the agent named no time.
 
 
+class _Refusal(msgspec.Struct):
+    index: int = -1
+    error: str = ""
+
+
+class _Answer(msgspec.Struct):
+    """What an answer says beside the ids: why something is not safe (docs/local-api.md)."""
+
+    error: str = "the agent did not acknowledge everything"
+    code: str = OverQuota.code
+    field: str = ""
+    advice: str = ""
+    refused: list[_Refusal] = []
+
+    def why_not(self) -> tuple[Fault, float]:
+        """Return why events were not acknowledged, and how long to wait, in seconds.
+
+        Raises:
+            RequestFault: Waiting would not help.
+
+        """
+        if self.code == OverQuota.code:
+            return OverQuota(self.error, retry_after_s=CALM_S, advice=self.advice), CALM_S
+        if self.code == StorageFault.code:
+            return StorageFault(self.error, advice=self.advice), CALM_S
+        raise RequestFault(self.error, field=self.field, advice=self.advice)
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+
+
+def _read(raw: bytes) -> _Answer:
+    try:
+        return _ANSWER.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _Answer()
+
+
 async def deliver(
     connect: Callable[[], socket.socket],
     batches: Iterator[Batch],
     stored: Callable[[int], None],
+    refused: Callable[[Item, str], None],
     *,
     patience_s: float = PATIENCE_S,
 ) -> None:
@@ -43,14 +81,15 @@ async def deliver(
     Args:
         connect: Opens a connection to the agent, or raises ``AgentGone``.
         batches: What to report, in order.
-        stored: Told how many events were acknowledged, each time.
+        stored: Told how many events were made durable, each time.
+        refused: Told of each event that the agent will not have, and why.
         patience_s: How long nothing may move, in seconds.
 
     Raises:
         Fault: The agent is gone, refuses the app, or nothing moved for too long.
 
     """
-    lane = _Lane(batches, stored)
+    lane = _Lane(batches, stored, refused)
     first = True
     while True:
         try:
@@ -77,11 +116,17 @@ class _Lane:
 
     """
 
-    def __init__(self, batches: Iterator[Batch], stored: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        batches: Iterator[Batch],
+        stored: Callable[[int], None],
+        refused: Callable[[Item, str], None],
+    ) -> None:
         self.moved = time.monotonic()
         self.trouble: Fault = AgentGone("the agent went away")
         self._batches = batches
         self._stored = stored
+        self._refused = refused
         self._again: deque[Batch] = deque()
         self._flying: deque[Batch] = deque()
         self._hold_s = 0.0
@@ -124,41 +169,22 @@ class _Lane:
                 raise EOFError
             self._settle(self._flying.popleft(), answer)
 
-    def _settle(self, batch: Batch, answer: bytes) -> None:
-        acknowledged = set(parse_reply(answer).ids)
-        left = tuple(item for item in batch.items if item.id not in acknowledged)
+    def _settle(self, batch: Batch, raw: bytes) -> None:
+        answer = _read(raw)
+        acknowledged = set(parse_reply(raw).ids)
+        left = [item for item in batch.items if item.id not in acknowledged]
+        never = {refusal.index: refusal.error for refusal in answer.refused}
+        for place, item in enumerate(batch.items):
+            if place in never and item.id in acknowledged:
+                self._refused(item, never[place])
         if len(left) < len(batch.items):
             self.moved = time.monotonic()
-            self._stored(len(batch.items) - len(left))
+            self._stored(len(batch.items) - len(left) - len(never))
         if left:
-            self.trouble, self._hold_s = _why_not(answer)
-            self._again.append(Batch(app_id=batch.app_id, items=left))
+            self.trouble, self._hold_s = answer.why_not()
+            self._again.append(Batch(app_id=batch.app_id, items=tuple(left)))
 
     def _land(self) -> None:
         """Put what is on the way back to the front, in order."""
         self._again.extendleft(reversed(self._flying))
         self._flying.clear()
-
-
-def _why_not(answer: bytes) -> tuple[Fault, float]:
-    """Read why events were not acknowledged, and how long to wait, in seconds.
-
-    Raises:
-        RequestFault: Waiting would not help.
-
-    """
-    try:
-        said: Any = msgspec.json.decode(answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        said = None
-    said = said if isinstance(said, dict) else {}
-    text = str(said.get("error") or "the agent did not acknowledge everything")
-    advice = str(said.get("advice") or "")
-    after = said.get("retryAfter")
-    hold_s = float(after) if isinstance(after, (int, float)) and 0 < after < 3600 else CALM_S
-    code = said.get("code", OverQuota.code)
-    if code == OverQuota.code:
-        return OverQuota(text, retry_after_s=hold_s, advice=advice), hold_s
-    if code == StorageFault.code:
-        return StorageFault(text, advice=advice), hold_s
-    raise RequestFault(text, field=str(said.get("field") or ""), advice=advice)

@@ -5,9 +5,9 @@ its place in that line. The same file gives the same ids, and the agent recognis
 them; a file that has changed is another file. Events keep their own bytes: an id is put in
 front, nothing else is touched.
 
-Each event is judged here by the rules the agent will apply (``tracking.nucleus``), because an
-acknowledgement cannot tell: the language acknowledges refused events too, or official clients
-would resend them for ever.
+Each event is judged here by the language's own rules (``tracking.nucleus``), so that a bad one
+is named by its line before anything is sent. The agent's settings may be stricter still; what
+it refuses it names in its answer (:mod:`agent.cli.lane`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from typing import Any, BinaryIO
 import msgspec
 
 from agent.rules.batching import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
-from tracking.events import Limits
-from tracking.nucleus import parse_frame
+from tracking.events import Event, Frame, Limits
+from tracking.nucleus import APP_ID, golden_reply, parse_frame, parse_reply
 
 CHUNK_BYTES = 1024 * 1024
+LARGEST = Limits(event_bytes=256 * 1024)  #: What the settings can allow at most.
 ID_BYTES = 15  #: 120 bits are 20 characters of base64 without padding.
 
 
@@ -68,11 +69,18 @@ class Batch:
 
 
 class _Line(msgspec.Struct):
-    """What decides between a frame and a bare event; the rest is parsed by the language."""
+    """What decides between a frame and a bare event; the rest is parsed by the language.
+
+    A bare event may have ``data`` too: the properties of one of type ``props`` (A9).
+    """
 
     data: msgspec.Raw = msgspec.Raw(b"")
+    type: msgspec.Raw = msgspec.Raw(b"")
+    name: msgspec.Raw = msgspec.Raw(b"")
     appId: msgspec.Raw = msgspec.Raw(b"")  # noqa: N815 - the wire's own word
 
+
+Found = Item | Bad | Heartbeat
 
 _LINE = msgspec.json.Decoder(_Line)
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
@@ -87,27 +95,25 @@ def digest(stream: BinaryIO) -> bytes:
     return whole.digest()
 
 
-def read(
-    stream: BinaryIO, *, file_hash: bytes, app_id: str | None, limits: Limits
-) -> Iterator[Item | Bad | Heartbeat]:
+def read(stream: BinaryIO, *, file_hash: bytes, app_id: str | None) -> Iterator[Found]:
     """Yield what is in the file, line by line; memory stays below two lines.
 
     Args:
         stream: The file, at its beginning.
         file_hash: Its :func:`digest`.
         app_id: The app of lines that name none; None if there is no such app.
-        limits: What one event and one frame may be.
 
     """
+    longest = LARGEST.frame_bytes
     number = 0
-    while line := stream.readline(limits.frame_bytes + 1):
+    while line := stream.readline(longest + 1):
         number += 1
-        if len(line) > limits.frame_bytes:
+        if len(line) > longest:
             while line and not line.endswith(b"\n"):
                 line = stream.readline(CHUNK_BYTES)
-            yield Bad(line=number, why=f"the line is over {limits.frame_bytes} bytes")
+            yield Bad(line=number, why=f"the line is over {longest} bytes")
         elif stripped := line.strip():
-            yield from _line(stripped, number, file_hash, app_id, limits)
+            yield from _line(stripped, number, file_hash, app_id)
 
 
 def batches(items: Iterator[Item]) -> Iterator[Batch]:
@@ -125,28 +131,31 @@ def batches(items: Iterator[Item]) -> Iterator[Batch]:
         yield Batch(app_id=waiting[0].app_id, items=tuple(waiting))
 
 
-def _line(
-    line: bytes, number: int, file_hash: bytes, app_id: str | None, limits: Limits
-) -> Iterator[Item | Bad | Heartbeat]:
+def _line(line: bytes, number: int, file_hash: bytes, app_id: str | None) -> Iterator[Found]:
     try:
         found = _LINE.decode(line)
-        raws = _LIST.decode(found.data) if bytes(found.data).startswith(b"[") else [None]
+        raws = _elements(found, line)
         named = msgspec.json.decode(found.appId) if bytes(found.appId) else None
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         yield Bad(line=number, why=f"not a JSON object: {exc}")
         return
     app = named if isinstance(named, str) and named else app_id
     for place, raw in enumerate(raws):
-        event = line if raw is None else bytes(raw)
-        yield _event(event, number, place, file_hash, app, limits)
+        yield _event(raw, number, _made_id(file_hash, number, place), app)
 
 
-def _event(
-    raw: bytes, number: int, place: int, file_hash: bytes, app_id: str | None, limits: Limits
-) -> Item | Bad | Heartbeat:
-    frame = parse_frame(b'{"data":[' + raw + b"]}", limits=limits)
+def _elements(found: _Line, line: bytes) -> list[bytes]:
+    data = bytes(found.data)
+    if data.startswith(b"["):
+        return [bytes(raw) for raw in _LIST.decode(data)]
+    bare = not data or bytes(found.type) or bytes(found.name)
+    return [line if bare else data]
+
+
+def _event(raw: bytes, number: int, made: str, app_id: str | None) -> Found:
+    frame = parse_frame(b'{"data":[' + raw + b"]}", limits=LARGEST)
     if frame.refused:
-        return Bad(line=number, why=str(frame.refused[0].fault))
+        return Bad(line=number, why=str(frame.refused[0].fault).replace("data[0].", ""))
     if frame.heartbeats:
         return Heartbeat(line=number)
     if len(frame.events) != 1:
@@ -155,10 +164,19 @@ def _event(
     app = event.app_id or app_id
     if app is None:
         return Bad(line=number, why="it names no app, and there is no first one; say --app")
-    if event.id is not None:
-        return Item(line=number, app_id=app, id=str(event.id), raw=raw)
-    made = _made_id(file_hash, number, place)
-    return Item(line=number, app_id=app, id=made, raw=_with_id(raw, made))
+    if not APP_ID.fullmatch(app):
+        return Bad(line=number, why=f"appId must be 1 to 64 of A-Z a-z 0-9 _ -, got {app!r}")
+    if event.id is None:
+        return Item(line=number, app_id=app, id=made, raw=_with_id(raw, made))
+    return Item(line=number, app_id=app, id=_as_acknowledged(event), raw=raw)
+
+
+def _as_acknowledged(event: Event) -> str:
+    """Return an event's own id as an answer will read; numbers have JavaScript's spelling."""
+    if isinstance(event.id, str):
+        return event.id
+    (text,) = parse_reply(golden_reply(Frame(ids=(event.id or 0,)))).ids
+    return text
 
 
 def _made_id(file_hash: bytes, number: int, place: int) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 
+from agent.rules.wording import visible
 from tracking.errors import (
     AgentGone,
     AgentRunning,
@@ -34,6 +35,7 @@ BUG = 70
 ALREADY_RUNNING = 75
 BAD_SETTINGS = 78
 INTERRUPTED = 130  #: As a shell reports death by SIGINT.
+INDENT = " " * len("homing: ")
 PIPE_CLOSED = 141  #: As a shell reports death by SIGPIPE.
 
 
@@ -77,8 +79,13 @@ class Shell:
         self.out.flush()  # facts that came first are seen first
         self.err.write(f"homing: {line}\n")
         if advice:
-            self.err.write(f"        {advice}\n")
+            self.err.write(f"{INDENT}{advice}\n")
         self.err.flush()
+
+    def complain_of(self, fault: Fault) -> None:
+        """Say what went wrong; a fault that names several things has a line for each."""
+        told = [visible(line, 1000) for line in str(fault).splitlines()] or [fault.code]
+        self.complain(f"\n{INDENT}".join(told), visible(fault.advice, 1000))
 
 
 def exit_code(fault: Fault) -> int:
