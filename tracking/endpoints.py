@@ -23,10 +23,7 @@ import asyncio
 import itertools
 import math
 import re
-import time
-from collections.abc import Callable
 from typing import Final, Literal
-from typing import Protocol as TypingProtocol
 
 import msgspec
 from starlette.responses import Response
@@ -36,7 +33,29 @@ from starlette.types import Receive, Scope, Send
 from tracking.errors import Fault, OverQuota, RequestFault
 from tracking.events import Frame, Limits
 from tracking.nucleus import APP_ID, golden_reply, parse_frame
+from tracking.sink import (
+    LineSink,
+    Origin,
+    Receipt,
+    Sink,
+    error_body,
+    explained,
+    now_ms,
+    status_of,
+)
 from tracking.strict_json import clip
+
+__all__ = [
+    "LineSink",
+    "Origin",
+    "Receipt",
+    "Sink",
+    "error_body",
+    "error_response",
+    "now_ms",
+    "status_of",
+    "tracking_routes",
+]
 
 FRAMES_IN_FLIGHT: Final = 64  #: Of one WebSocket; enough to fill a group commit.
 BYTES_IN_FLIGHT: Final = 128 * 1024 * 1024  #: Of all connections of these routes together.
@@ -52,110 +71,9 @@ _CORS: Final = {
 _connections = itertools.count(1)
 
 
-class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a frame came from.
-
-    Attributes:
-        transport: The way in.
-        connection: Unique among the connections of this process.
-        peer: The address of a TCP peer, ``pid:1234`` of one on this machine; may be empty.
-        received_ms: When its last byte arrived.
-
-    """
-
-    transport: Literal["ws", "http", "line"]
-    connection: int
-    peer: str
-    received_ms: int
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """What the sink did with a frame.
-
-    Attributes:
-        unacknowledged: Indexes into ``frame.events`` of those that are not safe.
-        fault: Why not. A fault without indexes means that no event is safe.
-
-    """
-
-    unacknowledged: tuple[int, ...] = ()
-    fault: Fault | None = None
-
-    def unsafe(self, frame: Frame) -> tuple[int, ...]:
-        """Return the indexes of the events that must not be acknowledged."""
-        if self.fault is not None and not self.unacknowledged:
-            return tuple(range(len(frame.events)))
-        return self.unacknowledged
-
-
-class Sink(TypingProtocol):
-    """Where frames go: the agent's core, or the collector's store."""
-
-    async def admit(self, app_id: str, transport: str) -> None:
-        """Let an app in, before its upgrade or its body.
-
-        Raises:
-            RequestFault: It is unknown (404) or may not (403).
-
-        """
-
-    async def accept(self, app_id: str, frame: Frame, origin: Origin) -> Receipt:
-        """Keep the frame's events; return when they are durable, or why they are not."""
-        ...
-
-    def joined(self, app_id: str, connection: int) -> None:
-        """A WebSocket was opened."""
-
-    def left(self, app_id: str, connection: int) -> None:
-        """It was closed."""
-
-    def refused(self, app_id: str, frame: Frame) -> None:
-        """Count the bad events of a frame."""
-
-
-class LineSink(TypingProtocol):
-    """Where the frames of the line protocol go (:mod:`tracking.lines`), without a coroutine each.
-
-    ``take`` may keep the frame and call ``reply`` later, in the loop's thread, once.
-    """
-
-    def take(
-        self, app_id: str, frame: Frame, origin: Origin, reply: Callable[[Receipt], None]
-    ) -> None:
-        """Keep the frame's events and reply when they are durable."""
-
-    def refused(self, app_id: str, frame: Frame) -> None:
-        """Count the bad events of a frame."""
-
-
-def now_ms() -> int:
-    """Return the wall clock as Unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-def status_of(fault: Fault) -> int:
-    """Return the HTTP status that says the same as the fault."""
-    return fault.status if isinstance(fault, RequestFault) else 503
-
-
-def error_body(fault: Fault, **more: object) -> bytes:
-    """Return the JSON object by which every room says what was wrong."""
-    body: dict[str, object] = {
-        "error": str(fault),
-        "code": fault.code,
-        "field": getattr(fault, "field", ""),
-    }
-    if fault.advice:
-        body["advice"] = fault.advice
-    return msgspec.json.encode(body | more)
-
-
 def error_response(fault: Fault, **more: object) -> Response:
     """Return the HTTP response to a fault; ``more`` are further members of its object."""
-    headers = {}
-    if isinstance(fault, OverQuota):
-        headers["Retry-After"] = str(max(1, math.ceil(fault.retry_after_s)))
-    return _json(error_body(fault, **more), status_of(fault), headers)
+    return _refusal(fault, error_body(fault, **more))
 
 
 def tracking_routes(
@@ -302,20 +220,9 @@ class _TrackingRoute(BaseRoute):
         if frame.refused:
             self.sink.refused(app_id, frame)
         receipt = await self._accept(app_id, frame, origin)
-        unsafe = receipt.unsafe(frame)
-        reply = golden_reply(frame, unacknowledged=unsafe)
-        if receipt.fault is not None:
-            ids = msgspec.json.decode(reply, type=dict[str, msgspec.Raw])["reportedIds"]
-            return error_response(receipt.fault, reportedIds=ids)
-        if not frame.refused:
-            return _json(reply, 200)
-        said = msgspec.json.decode(reply, type=dict[str, msgspec.Raw])
-        refused = [
-            {"index": r.index, "field": r.fault.field, "error": str(r.fault)} for r in frame.refused
-        ]
-        if frame.events or frame.heartbeats:
-            return _json(msgspec.json.encode(said | {"refused": refused}), 200)
-        return error_response(frame.refused[0].fault, **said, refused=refused)
+        reply = golden_reply(frame, unacknowledged=receipt.unsafe(frame))
+        fault, said = explained(frame, receipt, reply)
+        return _json(said, 200) if fault is None else _refusal(fault, said)
 
     async def _accept(self, app_id: str, frame: Frame, origin: Origin) -> Receipt:
         if not frame.events and not frame.heartbeats:
@@ -409,6 +316,13 @@ def _side_call(call: str, method: str) -> Response:
             return _wrong_method(method, "GET, OPTIONS")
         case _:
             return _wrong_method(method, "POST, OPTIONS")
+
+
+def _refusal(fault: Fault, body: bytes) -> Response:
+    headers = {}
+    if isinstance(fault, OverQuota):
+        headers["Retry-After"] = str(max(1, math.ceil(fault.retry_after_s)))
+    return _json(body, status_of(fault), headers)
 
 
 def _wrong_method(method: str, allowed: str) -> Response:

@@ -21,12 +21,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
-from tracking.endpoints import LineSink, Origin, Receipt, error_body, now_ms
 from tracking.errors import Fault, RequestFault
 from tracking.events import Frame, Limits
 from tracking.nucleus import APP_ID, golden_reply, parse_frame
+from tracking.sink import LineSink, Origin, Receipt, error_body, explained, now_ms
 from tracking.strict_json import clip
 
 BACKLOG_BYTES: Final = 1024 * 1024  #: Unanswered lines of one connection.
@@ -74,6 +72,7 @@ class LineProtocol(asyncio.Protocol):
         self.backlog_bytes = backlog_bytes
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
+        self.completed = 0  #: Lines that arrived whole.
         self.partial: list[bytes] = []
         self.partial_bytes = 0
         self.slots: deque[_Slot] = deque()
@@ -89,9 +88,19 @@ class LineProtocol(asyncio.Protocol):
         return self.partial_bytes
 
     @property
+    def in_header(self) -> bool:
+        """A line has no header."""
+        return False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a line waits for its reply."""
+        return bool(self.slots)
+
+    @property
     def receiving(self) -> bool:
-        """Whether a line has begun and not ended."""
-        return self.partial_bytes > 0
+        """Whether a line has begun and not ended, and we are reading."""
+        return self.partial_bytes > 0 and not self.read_paused
 
     # --- the transport's calls -----------------------------------------------------------------
 
@@ -159,6 +168,7 @@ class LineProtocol(asyncio.Protocol):
     # --- lines in, replies out -----------------------------------------------------------------
 
     def _take(self, line: bytes, received_ms: int) -> None:
+        self.completed += 1
         size = len(line)
         if line.isspace() or not line:
             return
@@ -167,11 +177,10 @@ class LineProtocol(asyncio.Protocol):
         slot = _Slot(frame, size)
         self.slots.append(slot)
         self.unanswered_bytes += size
-        if frame.refused:
-            if frame.refused[0].index < 0:
-                self._fill(slot, error_body(frame.refused[0].fault, reportedIds=()))
-                self.sink.refused(app_id, frame)
-                return
+        if frame.refused and frame.refused[0].index < 0:  # no frame at all
+            self._fill(slot, error_body(frame.refused[0].fault, reportedIds=()))
+            self.sink.refused(app_id, frame)
+            return
         if not APP_ID.fullmatch(app_id):
             fault = RequestFault(
                 f"appId must be 1 to 64 of A-Z a-z 0-9 _ -, got {clip(app_id)}", field="appId"
@@ -199,10 +208,9 @@ class LineProtocol(asyncio.Protocol):
         frame = slot.frame
         if frame is None or self.transport is None:
             return
-        if receipt.fault is None and not frame.refused:
-            reply = golden_reply(frame, unacknowledged=receipt.unacknowledged)
-        else:
-            reply = _explained(frame, receipt)
+        reply = golden_reply(frame, unacknowledged=receipt.unsafe(frame))
+        if receipt.fault is not None or frame.refused:
+            _, reply = explained(frame, receipt, reply)
         self._fill(slot, reply)
 
     def _fill(self, slot: _Slot, reply: bytes) -> None:
@@ -245,38 +253,26 @@ class LineProtocol(asyncio.Protocol):
             self.read_paused = False
             self.transport.resume_reading()
 
-    def _refuse_length(self) -> None:
+    def refuse(self, fault: Fault | None) -> None:
+        """Answer what was read, then with the fault, then close."""
         self.partial.clear()
         self.partial_bytes = 0
-        fault = RequestFault(f"a line is longer than {self.limits.frame_bytes} bytes", status=413)
+        if fault is None or self.ending:
+            self.shutdown()
+            return
         slot = _Slot(None, 0)
         self.slots.append(slot)
         self.shutdown()
         self._fill(slot, error_body(fault, reportedIds=()))
 
+    def _refuse_length(self) -> None:
+        limit = self.limits.frame_bytes
+        self.refuse(RequestFault(f"a line is longer than {limit} bytes", status=413))
+
     def _end(self) -> None:
         self.ending = True
         if self.transport is not None and not self.slots and not self.ready:
             self.transport.close()
-
-
-def _explained(frame: Frame, receipt: Receipt) -> bytes:
-    """Return the reply that says what the golden one cannot."""
-    said: dict[str, object] = dict(
-        msgspec.json.decode(
-            golden_reply(frame, unacknowledged=receipt.unsafe(frame)),
-            type=dict[str, msgspec.Raw],
-        )
-    )
-    if frame.refused:
-        said["refused"] = [
-            {"index": r.index, "field": r.fault.field, "error": str(r.fault)} for r in frame.refused
-        ]
-    if receipt.fault is not None:
-        return error_body(receipt.fault, **said)
-    if not frame.events and not frame.heartbeats:
-        return error_body(frame.refused[0].fault, **said)
-    return msgspec.json.encode(said)
 
 
 def line_factory(

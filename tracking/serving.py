@@ -1,0 +1,343 @@
+"""One listening socket for all ways in, under deadlines and caps.
+
+The parsing of HTTP and of WebSocket frames is uvicorn's; its server is not used, because that
+wakes ten times a second (measured: `uvicorn.Server.main_loop`), never closes a client that sends
+half a header, and takes headers of any length. Here every accepted connection belongs to a
+:class:`_Connection`, which stands before the real protocol for as long as it lives:
+
+    accept ─► full? stranger? ─► first byte ─┬─ `{`, blank ─► the line protocol
+                 │                           └─ else ───────► HTTP ─► WebSocket
+                 └─► closed, nothing read
+
+Invariants:
+    1. Who may not come in is closed before its first byte is read.
+    2. A connection that is in the middle of something (header, body, frame, line) has a
+       deadline by which it must have got on; one that is between things has ``idle_s``.
+    3. The bytes of unfinished requests and frames are bounded, in all.
+    4. While nothing is connected, nothing wakes: there is a timer only where a connection is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ipaddress
+import itertools
+import logging
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from tracking.errors import RequestFault
+from tracking.events import Limits
+from tracking.http_protocols import Http, Inner, WebSocket
+
+UNFINISHED_BYTES: Final = 128 * 1024 * 1024  #: Of all connections together (invariant 3).
+SMALL_BYTES: Final = 64 * 1024  #: A connection that holds less is never the one to go.
+PROGRESS_BYTES: Final = 1024  #: Less than this between two looks is a drip, not progress.
+_IN_A_LINE: Final = b"{ \t\r\n"
+_log = logging.getLogger("tracking.serving")
+
+
+class Listener:
+    """Serves an ASGI application, and lines, on sockets that were bound elsewhere.
+
+    Args:
+        app: The application; its ``scope["state"]["connection"]`` numbers the connection.
+        limits: Sizes of frames and bodies.
+        max_connections: In all; one more is closed when it comes.
+        max_per_peer: From one address (one /64 of IPv6), or one process on this machine.
+        header_s: How long a request's header may take, and a new connection's first byte.
+        body_s: How long a body, a frame or a line may stand still.
+        idle_s: How long a connection may be silent.
+        allow: Says whether the peer may come in, by looking at its transport.
+        lines: Builds the line protocol for a connection and its peer; None closes this way in.
+        ws_ping_s: How often a WebSocket is asked whether it still lives; None asks never.
+        unfinished_bytes: See invariant 3.
+
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limits: Limits,
+        max_connections: int = 64,
+        max_per_peer: int | None = None,
+        header_s: float = 5.0,
+        body_s: float = 10.0,
+        idle_s: float = 600.0,
+        allow: Callable[[asyncio.BaseTransport], bool] | None = None,
+        lines: Callable[[int, str], Inner] | None = None,
+        ws_ping_s: float | None = None,
+        unfinished_bytes: int = UNFINISHED_BYTES,
+    ) -> None:
+        self.max_connections = max_connections
+        self.max_per_peer = max_per_peer
+        self.header_s = header_s
+        self.body_s = body_s
+        self.idle_s = idle_s
+        self.allow = allow
+        self.lines = lines
+        self.unfinished_bytes = unfinished_bytes
+        self.unfinished = 0
+        self.refused = 0  #: Connections closed unread, for the curious.
+        self.connections: set[_Connection] = set()
+        self.peers: Counter[str] = Counter()
+        self.numbers = itertools.count(1)
+        self.state = ServerState()
+        self.config = Config(
+            app=cast(Any, app),
+            http=Http,
+            ws=WebSocket,
+            ws_max_size=limits.frame_bytes,
+            ws_per_message_deflate=False,
+            ws_ping_interval=ws_ping_s,
+            ws_ping_timeout=ws_ping_s,
+            lifespan="off",
+            loop="none",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+        )
+        self.config.load()
+        self.config.timeout_keep_alive = idle_s  # type: ignore[assignment]
+        self._servers: list[asyncio.Server] = []
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    async def on_socket(self, sock: socket.socket) -> None:
+        """Serve a bound socket, TCP or Unix. It is closed when the listener drains."""
+        loop = asyncio.get_running_loop()
+        build = functools.partial(_Connection, self)
+        unix = sock.family == getattr(socket, "AF_UNIX", None)
+        start = loop.create_unix_server if unix else loop.create_server
+        self._servers.append(await start(build, sock=sock, backlog=512))
+
+    async def drain(self, seconds: float) -> None:
+        """Accept nobody more, let requests finish, send WebSockets away (1012), and wait.
+
+        Who is still there after ``seconds`` is cut off.
+        """
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        for connection in tuple(self.connections):
+            connection.shutdown()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            for connection in tuple(self.connections):
+                connection.transport.abort()
+            await self._empty.wait()
+
+    # --- what connections report ---------------------------------------------------------------
+
+    def enter(self, connection: _Connection) -> bool:
+        """Register a connection; False if it may not come in."""
+        peer = peer_key(connection.peer)
+        if len(self.connections) >= self.max_connections or (
+            self.max_per_peer is not None and peer and self.peers[peer] >= self.max_per_peer
+        ):
+            self.refused += 1
+            count = len(self.connections)
+            _log.info("refused a connection, there are too many connections=%d", count)
+            return False
+        if self.allow is not None and not self.allow(connection.transport):
+            self.refused += 1
+            _log.info("refused a connection, its peer may not come in")
+            return False
+        self.connections.add(connection)
+        self.peers[peer] += 1
+        self._empty.clear()
+        return True
+
+    def leave(self, connection: _Connection) -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+        peer = peer_key(connection.peer)
+        self.peers[peer] -= 1
+        if self.peers[peer] <= 0:
+            del self.peers[peer]
+        if not self.connections:
+            self._empty.set()
+
+
+class _Connection(asyncio.Protocol):
+    """Stands before the protocol that understands the bytes; keeps time and count."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.config = listener.config
+        self.state = listener.state
+        self.loop = asyncio.get_running_loop()
+        self.inner: Inner | None = None
+        self.peer = ""
+        self.entered = False
+        self.number = 0
+        self.held = 0
+        self.last = 0.0  #: When a byte last came.
+        self.since: float | None = None  #: When what is arriving began to.
+        self.received = 0  #: Bytes since the last look.
+        self.completed = 0  #: Messages at the last look.
+        self.due = 0.0
+        self.timer: asyncio.TimerHandle | None = None
+
+    # --- the transport's calls -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.peer = peer_of(transport)
+        self.entered = self.listener.enter(self)
+        if not self.entered:
+            self.transport.abort()
+            return
+        self.number = next(self.listener.numbers)
+        self.last = self.loop.time()
+        self.look_in(self.listener.header_s)
+
+    def data_received(self, data: bytes) -> None:
+        if self.inner is None:
+            self.inner = self._choose(data)
+            self.inner.connection_made(self.transport)
+        self.last = self.loop.time()
+        self.received += len(data)
+        self.inner.data_received(data)
+        self.settle()
+
+    def eof_received(self) -> bool | None:
+        return None if self.inner is None else self.inner.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if self.inner is not None:
+            self.inner.connection_lost(exc)
+        self.listener.unfinished -= self.held
+        self.held = 0
+        if self.entered:
+            self.listener.leave(self)
+
+    def pause_writing(self) -> None:
+        if self.inner is not None:
+            self.inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self.inner is not None:
+            self.inner.resume_writing()
+
+    # --- time and count ------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Count what the inner protocol holds, and mind the deadline that goes with it."""
+        inner, listener = self.inner, self.listener
+        assert inner is not None
+        held = inner.held
+        listener.unfinished += held - self.held
+        self.held = held
+        if held > SMALL_BYTES and listener.unfinished > listener.unfinished_bytes:
+            _log.warning("closed a connection, too much was unfinished bytes=%d", held)
+            self.refuse(RequestFault("too much at once, come again", status=503))
+            return
+        if not inner.receiving:
+            self.since = None
+            return
+        now = self.loop.time()
+        if self.since is None:
+            self.since, self.received, self.completed = now, 0, inner.completed
+        if self.due > now + listener.body_s:
+            self.look_in(listener.body_s)
+
+    def look_in(self, seconds: float) -> None:
+        """Look at the connection again after this long."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.due = self.loop.time() + seconds
+        self.timer = self.loop.call_at(self.due, self._look)
+
+    def _look(self) -> None:
+        """Close a connection that did not get on; else look again."""
+        self.timer = None
+        listener, inner, now = self.listener, self.inner, self.loop.time()
+        if self.transport.is_closing():
+            self.transport.abort()  # it does not even read why
+        elif inner is None:
+            self.transport.close()
+        elif inner.in_header:
+            self.refuse(RequestFault("the header took too long", status=408))
+        elif inner.receiving and self.since is not None:
+            if now < self.since + listener.body_s:
+                self.look_in(self.since + listener.body_s - now)
+            elif self.received < PROGRESS_BYTES and self.completed == inner.completed:
+                self.refuse(RequestFault("the rest did not come", status=408))
+            else:
+                self.since, self.received, self.completed = now, 0, inner.completed
+                self.look_in(listener.body_s)
+        elif inner.busy or now < self.last + listener.idle_s:
+            self.look_in(max(self.last + listener.idle_s - now, listener.body_s))
+        else:
+            self.refuse(None)
+
+    def refuse(self, fault: RequestFault | None) -> None:
+        """Say why, where the protocol has a way to, and close."""
+        if self.inner is None:
+            self.transport.close()
+        else:
+            self.inner.refuse(fault)
+        self.look_in(self.listener.header_s)  # whether it went
+
+    def request_began(self) -> None:
+        """Give the header of another request its time."""
+        self.look_in(self.listener.header_s)
+
+    def shutdown(self) -> None:
+        """Finish what is being done, then close."""
+        if self.inner is None:
+            self.transport.close()
+        else:
+            self.inner.shutdown()
+
+    def _choose(self, data: bytes) -> Inner:
+        if self.listener.lines is not None and data[0] in _IN_A_LINE:
+            return self.listener.lines(self.number, self.peer)
+        return Http(self)
+
+
+def peer_of(transport: asyncio.BaseTransport) -> str:
+    """Return who is at the other end: an address, ``pid:1234`` on this machine, or nothing."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family == getattr(socket, "AF_UNIX", None):
+        if not hasattr(socket, "SO_PEERCRED"):
+            return ""
+        size = struct.calcsize("3i")
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        pid, _, _ = struct.unpack("3i", credentials)
+        return f"pid:{pid}"
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if isinstance(name, tuple) else ""
+
+
+def peer_key(peer: str) -> str:
+    """Return what is counted as one peer: an IPv6 household has a whole /64 to come from."""
+    if ":" not in peer or peer.startswith("pid:"):
+        return peer
+    try:
+        address = ipaddress.IPv6Address(peer.split("%", 1)[0])
+    except ValueError:
+        return peer
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, 64), strict=False))
