@@ -246,7 +246,7 @@ def _upstreams(entries: object, here: str, wrong: Mistakes) -> tuple[Upstream, .
     entry, where = entries[0], f"{where}[1]"
     _unknown(entry, UPSTREAM_KEYS, where, wrong)
     kind = entry.get("kind")
-    if kind in LATER_KINDS:
+    if isinstance(kind, str) and kind in LATER_KINDS:
         wrong.add(f"{where}.kind", f'"{kind}" comes with a later version, this one has "nucleus"')
     elif kind != "nucleus":
         got = f", got {_shown(kind)}" if "kind" in entry else ""

@@ -1,0 +1,61 @@
+"""The quota: a thousand a second for ever, fifty thousand at once, and every frame fits once."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.rules.quota import Bucket
+
+
+def test_a_burst_is_granted_and_the_next_event_waits() -> None:
+    bucket = Bucket()
+    assert bucket.take(50_000, 100.0) == 0.0
+    assert bucket.take(1, 100.0) == 0.001
+    assert bucket.take(1, 100.0011) == 0.0
+
+
+def test_a_steady_thousand_a_second_is_granted_for_ever() -> None:
+    bucket = Bucket()
+    bucket.take(50_000, 0.0)
+    for tenth in range(1, 36_000):
+        assert bucket.take(100, tenth / 10) == 0.0
+
+
+def test_what_is_refused_costs_nothing_and_fits_at_the_time_that_was_named() -> None:
+    bucket = Bucket(rate_per_s=10, burst=100)
+    bucket.take(95, 0.0)
+    wait_s = bucket.take(50, 0.0)
+    assert wait_s == 4.5
+    assert bucket.take(50, 0.0) == wait_s
+    assert bucket.take(50, wait_s) == 0.0
+
+
+def test_a_frame_larger_than_the_bucket_is_granted_when_it_is_full_and_leaves_a_debt() -> None:
+    bucket = Bucket(rate_per_s=10, burst=100)
+    assert bucket.take(1_000, 0.0) == 0.0
+    assert bucket.take(1, 0.0) == 90.1
+    assert bucket.take(1, 90.2) == 0.0
+
+
+def test_a_clock_that_stands_or_goes_back_gives_nothing_away() -> None:
+    bucket = Bucket(rate_per_s=10, burst=10)
+    bucket.take(10, 50.0)
+    assert bucket.take(1, 40.0) > 0
+    assert bucket.take(1, 40.0) > 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 300), st.floats(0, 20, allow_nan=False)), min_size=1, max_size=60
+    )
+)
+def test_no_sequence_gets_more_than_the_rate_the_burst_and_one_large_frame(
+    asked: list[tuple[int, float]],
+) -> None:
+    bucket, now_s, granted = Bucket(rate_per_s=10, burst=100), 0.0, 0
+    for count, wait_s in asked:
+        now_s += wait_s
+        if bucket.take(count, now_s) == 0.0:
+            granted += count
+    assert granted <= 100 + 10 * now_s + max(0, max(n for n, _ in asked) - 100) + 1e-3
