@@ -1,8 +1,8 @@
 """A road to a far end: name, connection, proxy and TLS, all under one deadline.
 
-Everything here works on non-blocking sockets and waits in one place, :meth:`Patience.wait`, so
-that a far end which drips one byte a second gains nothing by it, and a person who quits is not
-kept waiting. Foreign errors of sockets and TLS are translated here, once.
+Everything here works on non-blocking sockets and waits in one place,
+:meth:`agent.adapters.patience.Patience.wait`, so that a far end which drips one byte a second
+gains nothing by it, and a person who quits is not kept waiting.
 
 Traps that shaped it:
     - ``socket.create_connection`` gives every address the whole timeout, ``ssl`` gives every
@@ -19,110 +19,27 @@ import base64
 import contextlib
 import errno
 import ipaddress
-import re
-import select
 import socket
 import ssl
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.adapters.patience import (
+    Patience,
+    as_fault,
+    read_head,
+    send_all,
+    status_of,
+    words,
+)
 from agent.rules.endpoints import Address, is_loopback
-from tracking.errors import Fault, LinkFault, Unproven, Unreachable
+from tracking.errors import Unreachable
 
-HEAD_BYTES = 16 * 1024  #: Most that a proxy or a far end may say before its answer is complete.
 SILENCE_MS = 30_000  #: Sent bytes may stay unconfirmed by the peer's kernel for so long.
 UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN)
-END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
-STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 
 Place = tuple[socket.AddressFamily, tuple[str, int]]  #: Family, then address and port.
-
-
-class Abandoned(Exception):
-    """Nobody wants this road any more. Not a fault: we gave up, not the world."""
-
-
-class Patience:
-    """One deadline over many waits, which a letter may cut short.
-
-    Args:
-        seconds: From now until :class:`Unreachable`.
-        wake: A socket that becomes readable when ``given_up`` may have changed.
-        given_up: Asked whenever ``wake`` was readable.
-
-    """
-
-    def __init__(
-        self,
-        seconds: float,
-        wake: socket.socket | None = None,
-        given_up: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.seconds = seconds
-        self.until = time.monotonic() + seconds
-        self.wake = wake
-        self.given_up = given_up
-        self.doing = "connecting"  #: For the sentence when patience ends.
-
-    def wait(
-        self, sock: socket.socket | None, *, write: bool = False, until: float | None = None
-    ) -> None:
-        """Return when ``sock`` may be read (or written), or when there was a letter.
-
-        Args:
-            sock: ``None`` waits for a letter only.
-            write: Wait for room to write instead.
-            until: An earlier end for this wait alone.
-
-        Raises:
-            Unreachable: The time is over.
-            Abandoned: ``given_up`` said so.
-
-        """
-        until = self.until if until is None else min(until, self.until)
-        left_s = until - time.monotonic()
-        if left_s <= 0:
-            raise Unreachable(f"{self.doing} took longer than {self.seconds:g} s")
-        reads = [s for s in (self.wake, None if write else sock) if s is not None]
-        writes = [sock] if write and sock is not None else []
-        ready = ready_of(reads, writes, left_s)
-        if self.wake is not None and self.wake in ready:
-            drain(self.wake)
-        if self.given_up():
-            raise Abandoned
-
-
-def ready_of(
-    reads: list[socket.socket], writes: list[socket.socket], timeout_s: float | None
-) -> set[socket.socket]:
-    """Sleep until one of the sockets is ready; return those that are.
-
-    ``poll`` where there is one: ``select`` raises ``ValueError`` for a descriptor over 1023,
-    which a tray with many files open may well hand us.
-    """
-    if not hasattr(select, "poll"):  # pragma: no cover - Windows
-        readable, writable, _ = select.select(reads, writes, [], timeout_s)
-        return set(readable) | set(writable)
-    poll = select.poll()
-    wanted: dict[int, tuple[socket.socket, int]] = {}
-    for sockets, event in ((reads, select.POLLIN), (writes, select.POLLOUT)):
-        for sock in sockets:
-            wanted[sock.fileno()] = (sock, wanted.get(sock.fileno(), (sock, 0))[1] | event)
-    for descriptor, (_, events) in wanted.items():
-        poll.register(descriptor, events)
-    # poll counts whole milliseconds; rounding down would spin through the last one
-    timeout_ms = None if timeout_s is None else max(0, int(timeout_s * 1000) + 1)
-    return {wanted[descriptor][0] for descriptor, _ in poll.poll(timeout_ms)}
-
-
-def drain(wake: socket.socket) -> None:
-    """Empty a wake socket."""
-    with contextlib.suppress(BlockingIOError):
-        while wake.recv(4096):
-            pass
 
 
 def look_up(host: str, port: int, patience: Patience) -> list[Place]:
@@ -259,52 +176,6 @@ def _shake_hands(sock: socket.socket, patience: Patience) -> None:
             patience.wait(sock, write=True)
 
 
-# --- reading and writing under the same patience ------------------------------------------
-
-
-def send_all(sock: socket.socket, data: bytes, patience: Patience) -> None:
-    """Send all of ``data``."""
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[sock.send(view) :]
-        except ssl.SSLWantReadError:
-            patience.wait(sock)
-        except (BlockingIOError, ssl.SSLWantWriteError):
-            patience.wait(sock, write=True)
-
-
-def receive(sock: socket.socket, size: int, patience: Patience) -> bytes:
-    """Return at most ``size`` bytes, at least one; empty at the end."""
-    while True:
-        try:
-            return sock.recv(size)
-        except ssl.SSLWantWriteError:
-            patience.wait(sock, write=True)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            patience.wait(sock)
-
-
-def read_head(sock: socket.socket, patience: Patience) -> tuple[bytes, bytes]:
-    """Return the head of an HTTP answer with its empty line, and what came after it.
-
-    Raises:
-        Unreachable: It ends, or grows too long, before it is complete.
-
-    """
-    heard = b""
-    while True:
-        end = END_OF_HEAD.search(heard)
-        if end:
-            return heard[: end.end()], heard[end.end() :]
-        if len(heard) > HEAD_BYTES:
-            raise Unreachable("the far end's answer has no end; it does not speak HTTP")
-        more = receive(sock, 4096, patience)
-        if not more:
-            raise Unreachable("the far end hung up before it answered")
-        heard += more
-
-
 # --- proxies ------------------------------------------------------------------------------
 
 
@@ -326,6 +197,8 @@ def proxy_for(address: Address) -> Proxy | None:
     """
     if not address.secure or is_loopback(address.host):
         return None
+    import urllib.request  # 4 MiB and 20 ms that an agent on this machine alone never needs
+
     named = urllib.request.getproxies()
     url = named.get("https") or named.get("all") or ""
     if not url or urllib.request.proxy_bypass(f"{address.host}:{address.port}"):
@@ -362,52 +235,3 @@ def ask_proxy(sock: socket.socket, proxy: Proxy, address: Address, patience: Pat
         )
     if rest:
         raise Unreachable(f"the proxy {proxy.host} talks when it should be silent")
-
-
-# --- words and faults ---------------------------------------------------------------------
-
-
-def status_of(head: bytes) -> int:
-    """Return the status of an HTTP answer, 0 if it is none."""
-    match = STATUS.match(head)
-    return int(match[1]) if match else 0
-
-
-def words(said: str | bytes) -> str:
-    """Make a stranger's words fit to show: one line, printable, at most 200 characters."""
-    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
-    text = " ".join(text[:1000].split())
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return shown[:200]
-
-
-def as_fault(exc: Exception, where: str) -> Fault:
-    """Translate what sockets, resolvers and TLS raise, once, at the border."""
-    match exc:
-        case LinkFault():
-            return exc
-        case ssl.SSLCertVerificationError():
-            return Unproven(
-                f"{where} did not prove its name: {words(exc.verify_message or str(exc))}",
-                advice="If it is your own far end, name its authority in ca_file.",
-            )
-        case ssl.SSLError():
-            return Unreachable(f"{where} speaks no TLS with us: {words(exc.reason or str(exc))}")
-        case socket.gaierror() | UnicodeError():
-            return Unreachable(f"there is no {words(where)} in the names", advice="Is it offline?")
-        case OSError():
-            reason = SAID.get(exc.errno or 0) or words(exc.strerror or type(exc).__name__)
-            return Unreachable(f"{reason} ({where})")
-    raise exc  # not the network's doing: a bug keeps its own traceback
-
-
-SAID = {
-    errno.ECONNREFUSED: "connection refused",
-    errno.ECONNRESET: "connection reset",
-    errno.EPIPE: "connection closed",
-    errno.EHOSTUNREACH: "no route",
-    errno.ENETUNREACH: "no network",
-    errno.ETIMEDOUT: "no answer",
-    errno.EMFILE: "no file descriptors left",
-    errno.ENFILE: "no file descriptors left",
-}

@@ -18,21 +18,19 @@ import re
 import socket
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import websocket
 from websocket._abnf import continuous_frame, frame_buffer
 
-from agent.adapters.roads import Patience, read_head, receive, send_all, status_of, words
-from tracking.errors import LinkFault, Refused, Throttled, Unreachable
+from agent.adapters.patience import Patience, read_head, receive, send_all, status_of
+from agent.adapters.refusals import refusal
+from tracking.errors import Unreachable
 
 FRAME_BYTES = 64 * 1024
 MESSAGE_BYTES = 256 * 1024
 FRAGMENTS = 1024  #: Empty ones cost nothing and never end; tiny ones are glued in O(n²).
 BODY_BYTES = 2048  #: Of a refusal's words.
-DAY_S = 86_400.0
-POLITE_S = 60.0  #: When a far end says "too many" without saying until when.
 
 HIDDEN = re.compile(rb"(?im)^(?:content-length|transfer-encoding|set-cookie):[^\n]*\n")
 RETRY_AFTER = re.compile(rb"(?im)^retry-after:[ \t]*([^\r\n]*)")
@@ -97,8 +95,9 @@ class GuardedWebSocket(websocket.WebSocket):
             )
         except websocket.WebSocketException as exc:
             if stand_in.status not in (0, 101):
-                fault = refusal(stand_in.status, stand_in.head, stand_in.body)
-                raise fault from exc
+                after = RETRY_AFTER.search(stand_in.head)
+                named = after[1].decode("latin-1") if after else None
+                raise refusal(stand_in.status, named, stand_in.body) from exc
             raise Unreachable("the far end's answer is no WebSocket handshake") from exc
         self.sock = sock
         self.frame_buffer.recv_buffer = [stand_in.rest] if stand_in.rest else []
@@ -162,44 +161,3 @@ class _StandIn:
 
     def close(self) -> None:
         self._sock.close()
-
-
-def refusal(status: int, head: bytes, body: bytes, now_s: float | None = None) -> LinkFault:
-    """Say what a handshake's status other than 101 means for us.
-
-    Args:
-        status: Of the answer.
-        head: Its header lines, for Retry-After.
-        body: The beginning of its body, in which a far end may say why.
-        now_s: Unix time, for a Retry-After that is a date.
-
-    """
-    said = words(re.sub(rb"<[^>]*>", b" ", body))
-    detail = f"the far end answered {status}" + (f": {said}" if said else "")
-    after = RETRY_AFTER.search(head)
-    delay_s = parse_retry_after(after[1].decode("latin-1"), now_s) if after else None
-    if status == 429 or (status == 503 and delay_s is not None):
-        return Throttled(detail, retry_after_s=POLITE_S if delay_s is None else delay_s)
-    if status in (408, 425) or status >= 500:
-        return Unreachable(detail)
-    advice = "Check the app's id and key with whoever runs the far end."
-    if 300 <= status < 400:
-        advice = "Redirects are not followed; set the endpoint to the final address."
-    elif status == 404:
-        advice = "Check the app's id and the endpoint."
-    return Refused(detail, status=status, advice=advice)
-
-
-def parse_retry_after(text: str, now_s: float | None = None) -> float | None:
-    """Return the delay that a Retry-After header names, at most a day; ``None`` if unreadable.
-
-    Source: RFC 9110 §10.2.3, delay-seconds or an HTTP date.
-    """
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text[:9]), DAY_S)
-    try:
-        at_s = parsedate_to_datetime(text).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return min(max(at_s - (time.time() if now_s is None else now_s), 0.0), DAY_S)

@@ -1,0 +1,228 @@
+"""Questions to a far end's Data API v1: quick glance and who is live.
+
+A client of three questions, one connection each. The answer is a stranger's: at most 2 MiB,
+nested at most 16 deep, whole within ten seconds, of the types we know, or it is a fault; nothing
+in it can raise anything else. The token goes into one header and only to the origin it was saved
+for: redirects are not followed, and there is no other way to another host.
+
+Any thread may ask; every call blocks for at most ``deadline_s``, plus what the resolver takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import re
+import socket
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from urllib.parse import quote
+
+import msgspec
+
+from agent.adapters.patience import Patience, as_fault, receive, send_all
+from agent.adapters.refusals import refusal
+from agent.adapters.roads import open_road
+from agent.adapters.tls import client_context
+from agent.rules.endpoints import parse_address
+from tracking.errors import SecretFault, Unreachable
+from tracking.nucleus import parse_ms
+
+BODY_BYTES = 2 * 1024 * 1024
+DEPTH = 16
+#: A string that never ends is matched to the end, or a hostile one would cost O(n²).
+NESTING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[][{}]', re.DOTALL)
+
+Answer = TypeVar("Answer")
+
+
+class Quickglance(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The last 24 hours, and the 24 before (``previous_…``)."""
+
+    installs: int
+    users: int
+    app_starts: int
+    errors: int
+    previous_installs: int
+    previous_users: int
+    previous_app_starts: int
+    previous_errors: int
+
+
+class LiveUser(msgspec.Struct, frozen=True, kw_only=True):
+    """A device with an open connection to the far end."""
+
+    device_id: str
+    user_id: str | None
+    platform: str | None
+    os_version: str | None
+    country: str | None
+    last_seen_ms: int  #: 0 if the far end does not say.
+
+
+class _Row(msgspec.Struct, frozen=True, rename="camel"):
+    device_id: str | None = None
+    user_id: str | None = None
+    platform: str | None = None
+    os_version: str | None = None
+    country: str | None = None
+    last_seen: int | float | str | None = None
+
+
+class _Glance(msgspec.Struct, frozen=True):
+    data: Quickglance
+
+
+class _Rows(msgspec.Struct, frozen=True):
+    data: list[_Row]
+
+
+class _Count(msgspec.Struct, frozen=True):
+    data: int
+
+
+class DataApi:
+    """One app's numbers at one far end.
+
+    Args:
+        origin: ``https://host[:port]``, or ``http://`` for this machine.
+        app_id: Whose numbers.
+        token: Sent as ``Authorization: <token>``, as Nucleus wants it; none if empty.
+        ca_file: PEM certificates trusted beside the computer's own.
+        deadline_s: For one question and its whole answer.
+
+    Raises:
+        SettingsFault: ``origin`` is not such an address.
+        SecretFault: ``token`` cannot be sent in a header.
+
+    """
+
+    def __init__(
+        self,
+        origin: str,
+        app_id: str,
+        token: str = "",
+        *,
+        ca_file: Path | None = None,
+        deadline_s: float = 10.0,
+    ) -> None:
+        self._address = parse_address(origin, ("https", "http"))
+        if token and not re.fullmatch(r"[!-~]+", token):
+            raise SecretFault("the Data API token has characters that no header can carry")
+        self._app_id = app_id
+        self._token = token
+        self._ca_file = ca_file
+        self._deadline_s = deadline_s
+
+    def quickglance(self) -> Quickglance:
+        """Return the last 24 hours against the 24 before.
+
+        Raises:
+            Fault: No road, no right to ask, or no sensible answer.
+
+        """
+        return self._ask("analytics/quickglance", _Glance).data
+
+    def live_users(self) -> tuple[LiveUser, ...]:
+        """Return the devices that are connected to the far end now.
+
+        Raises:
+            Fault: As :meth:`quickglance`.
+
+        """
+        return tuple(
+            LiveUser(
+                device_id=row.device_id or "",
+                user_id=row.user_id,
+                platform=row.platform,
+                os_version=row.os_version,
+                country=row.country,
+                last_seen_ms=max(0, parse_ms(row.last_seen) or 0),
+            )
+            for row in self._ask("live/users", _Rows).data
+        )
+
+    def live_users_count(self) -> int:
+        """Return how many devices are connected to the far end now.
+
+        Raises:
+            Fault: As :meth:`quickglance`.
+
+        """
+        return self._ask("live/users/count", _Count).data
+
+    def _ask(self, question: str, shape: type[Answer]) -> Answer:
+        return read_answer(self._get(question), shape)
+
+    def _get(self, question: str) -> bytes:
+        address = self._address
+        patience = Patience(self._deadline_s)
+        sock = open_road(address, patience, context=lambda: client_context(self._ca_file))
+        patience.doing = "the answer"
+        path = f"{address.path}/api/v1/apps/{quote(self._app_id, safe='')}/{question}"
+        ask = f"GET {path} HTTP/1.1\r\nHost: {address.authority}\r\nAccept: application/json\r\n"
+        if self._token:
+            ask += f"Authorization: {self._token}\r\n"
+        try:
+            send_all(sock, f"{ask}Connection: close\r\n\r\n".encode(), patience)
+            with _read_response(sock, patience) as response:
+                if response.status != 200:
+                    after = response.getheader("retry-after")
+                    raise refusal(response.status, after, response.read(2048))
+                body = response.read(BODY_BYTES + 1)
+        except http.client.HTTPException as exc:
+            raise Unreachable(f"{address.host} does not speak HTTP") from exc
+        except OSError as exc:
+            raise as_fault(exc, address.host) from exc
+        finally:
+            sock.close()
+        if len(body) > BODY_BYTES:
+            raise Unreachable(f"{address.host} answers with more than {BODY_BYTES} bytes")
+        return body
+
+
+def read_answer(body: bytes, shape: type[Answer]) -> Answer:
+    """Decode an answer of a known shape.
+
+    Raises:
+        Unreachable: It is of any other shape, or nested too deep.
+
+    """
+    depth = 0
+    for match in NESTING.finditer(body):
+        bracket = match[0]
+        if bracket in b"[{":
+            depth += 1
+            if depth > DEPTH:
+                raise Unreachable(f"the far end's answer is nested more than {DEPTH} deep")
+        elif bracket in b"]}":
+            depth -= 1
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        raise Unreachable("the far end's answer is not what the Data API promises") from exc
+
+
+def _read_response(
+    sock: socket.socket, patience: Patience
+) -> contextlib.closing[http.client.HTTPResponse]:
+    """Let ``http.client`` read the answer under our patience instead of a timeout per read."""
+
+    class Body(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            data = receive(sock, len(buffer), patience)
+            buffer[: len(data)] = data
+            return len(data)
+
+    class StandIn:
+        def makefile(self, mode: str) -> io.BufferedReader:
+            del mode
+            return io.BufferedReader(Body())
+
+    response = http.client.HTTPResponse(cast("socket.socket", StandIn()), method="GET")
+    response.begin()
+    return contextlib.closing(response)
