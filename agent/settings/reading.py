@@ -80,8 +80,8 @@ def read_file(path: Path) -> dict[str, Any]:
         return {}
     except OSError as exc:
         raise SettingsFault(f"{path}: {os.strerror(exc.errno or 0).lower()}") from exc
-    with os.fdopen(fd, "rb", buffering=0) as file:
-        found = os.fstat(file.fileno())
+    try:
+        found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             raise SettingsFault(f"{path} is not a file")
         if found.st_mode & stat.S_IWOTH or found.st_uid not in {os.getuid(), 0}:
@@ -92,7 +92,9 @@ def read_file(path: Path) -> dict[str, Any]:
             )
         if found.st_size > MOST_FILE_BYTES:
             raise SettingsFault(f"{path} is {found.st_size} bytes, a settings file is smaller")
-        raw = file.read(MOST_FILE_BYTES)
+        raw = os.read(fd, MOST_FILE_BYTES)
+    finally:
+        os.close(fd)
     try:
         return _parse(raw.decode("utf-8"), path)
     except UnicodeDecodeError as exc:
