@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 
 def main() -> int:
@@ -13,7 +14,13 @@ def main() -> int:
         return collector(sys.argv[2:])
     from agent.cli import main as agent
 
-    return agent(sys.argv[1:])
+    return agent(sys.argv[1:], face=_face)
+
+
+def _face(env: Mapping[str, str], keep_here: bool) -> int:
+    from homing.tray import show
+
+    return show(env, keep_here=keep_here)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.cli.shell import (
@@ -165,10 +165,22 @@ TRAY = Command(
 COLLECTOR = ("collector", "the self-hosted far end; see `homing collector --help`")
 
 
-def main(argv: Sequence[str] | None = None, shell: Shell | None = None) -> int:
-    """Run one command and return its exit code; a fault becomes a sentence and a code."""
+def main(
+    argv: Sequence[str] | None = None,
+    shell: Shell | None = None,
+    *,
+    face: Callable[[Mapping[str, str], bool], int] | None = None,
+) -> int:
+    """Run one command and return its exit code; a fault becomes a sentence and a code.
+
+    Args:
+        argv: The words after `homing`; the process's own if None.
+        shell: What the command may touch; the process's own if None.
+        face: Shows the tray; given by the dispatcher, because only it may know the ui.
+
+    """
     words = list(sys.argv[1:] if argv is None else argv)
-    shell = shell or own_shell()
+    shell = shell or own_shell(face)
     try:
         code = _run(words, shell)
         shell.out.flush()
@@ -189,7 +201,7 @@ def main(argv: Sequence[str] | None = None, shell: Shell | None = None) -> int:
     return code
 
 
-def own_shell() -> Shell:
+def own_shell(face: Callable[[Mapping[str, str], bool], int] | None = None) -> Shell:
     """Return the shell of this process."""
     return Shell(
         out=sys.stdout,
@@ -198,6 +210,7 @@ def own_shell() -> Shell:
         env=os.environ,
         door=_running_agent,
         lane=_lane,
+        face=face,
     )
 
 

@@ -56,6 +56,7 @@ class Shell:
         env: The environment, as the settings and the places read it.
         door: Finds the running agent; the command that calls it needs one.
         lane: Connects to the agent's local socket, for frames line by line.
+        face: Shows the tray until it is closed and returns the exit code; None without one.
 
     """
 
@@ -65,6 +66,7 @@ class Shell:
     env: Mapping[str, str]
     door: Callable[[], Door]
     lane: Callable[[], socket.socket]
+    face: Callable[[Mapping[str, str], bool], int] | None = None
 
     def say(self, line: str = "") -> None:
         """Write one line of facts."""

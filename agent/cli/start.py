@@ -23,6 +23,11 @@ def declare(name: str, parser: Parser) -> None:
         parser.set_defaults(run=start_agent)
     else:
         parser.set_defaults(run=start_tray)
+    parser.add_argument(
+        "--keep-here",
+        action="store_true",
+        help="keep events on this computer if no far end is named: run a collector of your own",
+    )
 
 
 def start_agent(args: argparse.Namespace, shell: Shell) -> int:
@@ -34,26 +39,44 @@ def start_agent(args: argparse.Namespace, shell: Shell) -> int:
     if args.notify and supervisor is None:
         shell.complain("there is no $NOTIFY_SOCKET, so nobody is notified")
     try:
-        return run_headless(shell.env, supervisor=supervisor)
+        return run_headless(shell.env, supervisor=supervisor, flags=_flags(args))
     finally:
         if supervisor is not None:
             supervisor.close()
 
 
-def start_tray(_args: argparse.Namespace, shell: Shell) -> int:
+def _flags(args: argparse.Namespace) -> dict[str, object]:
+    return {"far_end.keep_here": "yes"} if args.keep_here else {}
+
+
+def start_tray(args: argparse.Namespace, shell: Shell) -> int:
     """Show the tray; without Qt or a display the terminal view; without a terminal a hint."""
     why = _no_window(shell)
-    if why is None:
-        from ui.app import run_tray
-
-        return run_tray(shell.env)
-    shell.complain(*why)
+    if why is None and shell.face is not None:
+        return shell.face(shell.env, args.keep_here)
+    if why is not None:
+        shell.complain(*why)
     if shell.out.isatty() and shell.inward.isatty():
-        from agent.cli.top import top
-
-        return top(shell, once=False)
+        return _in_the_terminal(args, shell)
     shell.complain("no terminal either", "Run `homing agent`: the same agent without a face.")
     return DEGRADED
+
+
+def _in_the_terminal(args: argparse.Namespace, shell: Shell) -> int:
+    """Show the terminal view of the running agent, or of one hosted here as long as it shows."""
+    from agent.cli.top import top
+    from agent.host import Agent
+    from tracking.errors import AgentRunning
+
+    agent = Agent(shell.env, _flags(args))
+    try:
+        agent.start()
+    except AgentRunning:
+        return top(shell, once=False)
+    try:
+        return top(shell, once=False)
+    finally:
+        agent.stop()
 
 
 def _no_window(shell: Shell) -> tuple[str, str] | None:

@@ -1,0 +1,581 @@
+"""The thread that thinks: one asyncio loop that owns the outbox, the rules and the local socket.
+
+Apps talk to this loop, it commits what they said, and answers; links report to it by letters and
+carry out its orders. So nothing in the agent is locked, and the order in which things happened
+is the order of one loop. The commit runs in the loop on purpose: handing it to another thread
+measured slower at every load (docs/benchmarks.md), because every caller waits for it anyway.
+
+Invariants:
+    1. Only the core thread touches outbox, desks, deliveries and board.
+    2. Everything that arrived in one turn of the loop is one commit (:meth:`Core.flush`).
+    3. A timer exists only while somebody waits for its time; an idle agent is not woken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets as chance
+from collections.abc import Callable, Coroutine
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from agent.adapters.data_api import DataApi
+from agent.adapters.machine import facts as machine_facts
+from agent.adapters.outbox import Bounds, Outbox
+from agent.adapters.places import Places
+from agent.adapters.private_files import read_private, write_private
+from agent.adapters.secrets import Secrets
+from agent.door import Facts, Notice, Pause, Status
+from agent.rules import consent, sessions
+from agent.rules.consent import Consent
+from agent.rules.quota import Bucket
+from agent.runtime.counts import Counts
+from agent.runtime.delivery import Delivery
+from agent.runtime.departures import Departures
+from agent.runtime.desk import Desk
+from agent.runtime.farsight import Farsight, Sight
+from agent.runtime.identify import make_identity
+from agent.runtime.intake import PROFILE, Intake
+from agent.runtime.keeper import APP_ID, APP_NAME, Keeper, KeeperNews, Kept, read_kept
+from agent.runtime.means import Means
+from agent.runtime.report import Board, local_glance, snapshot
+from agent.runtime.watching import Watchers
+from agent.runtime.wire import WireLog
+from agent.settings import Settings
+from tracking.errors import Fault, StorageFault
+
+log = logging.getLogger("agent.core")
+
+SETTLE_AFTER_S = 0.005  #: Acknowledgements gather so long before they are written.
+STORAGE_RETRY_S = 5.0  #: A full disk is tried again so often while something is owed.
+TRIM_EVERY_S = 600.0  #: Age bounds are looked at so often.
+STREAM_KEY = "nucleus"  #: The one upstream of an app, in the outbox's words.
+
+
+class Core:
+    """Everything the agent decides. Made and used on its own loop only.
+
+    Args:
+        settings: What a person chose.
+        places: Where things are kept.
+        means: Clocks and chance.
+        version: Ours.
+        address: Where we listen, for the status.
+        on_death: Called when a thread or an errand of ours died of a bug.
+
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        places: Places,
+        means: Means,
+        *,
+        version: str,
+        address: str,
+        on_death: Callable[[BaseException], None],
+    ) -> None:
+        self.settings = settings
+        self.places = places
+        self.means = means
+        self.version = version
+        self.on_death = on_death
+        identity = settings.identity
+        self.secrets = Secrets(
+            key_file=Path(identity.key_file) if identity.key_file else places.device_key,
+            organisation_key=(
+                Path(identity.organisation_key) if identity.organisation_key else None
+            ),
+            service=places.keyring_service,
+            env=means.environment,
+        )
+        self.desks: dict[str, Desk] = {}
+        self.counts = Counts()
+        self.wire = WireLog(settings.wire.max_entries)
+        self.farsight = Farsight(self._seen, means.wall_ms)
+        self.watchers = Watchers(self.status, self.farsight.want)
+        self.stopping = asyncio.Event()
+        self.on_raise: Callable[[], None] | None = None
+        self.keeper: Keeper | None = None
+        self.board = Board(
+            version=version,
+            pid=os.getpid(),
+            started_ms=means.wall_ms(),
+            address=address,
+            settings_file=str(places.settings_file),
+            max_events=settings.outbox.max_events,
+            max_bytes=settings.outbox.max_mib * 1024 * 1024,
+            zone=means.zone,
+        )
+        self._loop = asyncio.get_running_loop()
+        self._flush_planned = False
+        self._settle_timer: asyncio.TimerHandle | None = None
+        self._storage_timer: asyncio.TimerHandle | None = None
+        self._trim_timer: asyncio.TimerHandle | None = None
+        self._resume_timer: asyncio.TimerHandle | None = None
+        self._errands: set[asyncio.Task[None]] = set()
+        self.outbox: Outbox
+        self.intake: Intake
+        self.departures: Departures
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the outbox, seat the apps, start what leads out.
+
+        Raises:
+            StorageFault: The outbox cannot be used at all.
+
+        """
+        outbox = self.settings.outbox
+        self.outbox = Outbox.open(
+            self.places.outbox,
+            Bounds(
+                events=outbox.max_events,
+                bytes=outbox.max_mib * 1024 * 1024,
+                age_days=outbox.max_age_days,
+            ),
+            self.means.wall_ms(),
+        )
+        for number, said in enumerate(self.outbox.opening.notices):
+            self.note(f"outbox.opening.{number}", said, "warning")
+        if self.places.note:
+            self.note("places.runtime", self.places.note, "info")
+        facts = machine_facts(self.means.environment)
+        self.board.facts = Facts(
+            platform=facts.platform,
+            os_version=facts.os_version,
+            total_ram=facts.total_ram,
+            language=facts.language,
+            arch=facts.arch,
+        )
+        self.intake = Intake(
+            self.outbox,
+            self.desks,
+            facts=facts,
+            module_version=self.version,
+            wall_ms=self.means.wall_ms,
+            mono_s=self.means.mono_s,
+            plan=self.plan_flush,
+            identify=lambda desk: self.run(self._identify(desk)),
+            fresh_session=lambda recent: sessions.fresh_id(recent, chance.randbelow),
+        )
+        self.departures = Departures(
+            self.outbox,
+            self.settings.link,
+            self.means,
+            self.wire,
+            plan_settle=self.plan_settle,
+            settle_now=self.flush_quietly,
+            changed=self.watchers.changed,
+            on_death=self.on_death,
+        )
+        self._recall_pause()
+        kept = read_kept(self._record)
+        for app in self.settings.apps:
+            self._seat(app.id, app.name, app.version)
+        if kept is not None and kept.app_id not in self.desks:
+            self._seat(kept.app_id, APP_NAME, self.version)
+        self._seat_forgotten()
+        self._choose_default()
+        for app in self.settings.apps:
+            if app.upstreams:
+                self._depart(app.id, app.upstreams[0].endpoint)
+        self._offer_keeping(kept)
+        self.run(self._aim())
+        self._plan_trim()
+
+    async def close(self) -> None:
+        """Stop what leads out, write what is owed, close the outbox."""
+        self.stopping.set()
+        self.watchers.close()
+        self.farsight.want(wanted=False)
+        for timer in (self._trim_timer, self._resume_timer, self._storage_timer):
+            if timer is not None:
+                timer.cancel()
+        await asyncio.to_thread(self.departures.close)
+        if self.keeper is not None:
+            await asyncio.to_thread(self.keeper.stop)
+        for errand in self._errands:
+            errand.cancel()
+        try:
+            self.flush()
+        except StorageFault as fault:
+            log.warning("could not write the last acknowledgements code=%s", fault.code)
+        self.outbox.close()
+
+    def run(self, errand: Coroutine[None, None, None]) -> None:
+        """Run something beside the loop's work; its death is the agent's."""
+        task = self._loop.create_task(errand)
+        self._errands.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._errands.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self.on_death(error)
+
+        task.add_done_callback(done)
+
+    # --- what people see ----------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Return the newest snapshot."""
+        if self.board.glance is None or self.board.glance.source == "this computer":
+            self.board.glance = local_glance(self.outbox.tallies, self.means.wall_ms())
+        return snapshot(
+            self.board,
+            self.desks,
+            self.departures.by_app.values(),
+            self.outbox,
+            self.counts,
+            self.means.wall_ms(),
+            self.means.mono_s(),
+        )
+
+    def note(self, code: str, text: str, severity: str) -> None:
+        """Show a person something until it is no longer true."""
+        self.board.note(
+            msgspec.convert(
+                {
+                    "code": code,
+                    "text": text,
+                    "severity": severity,
+                    "since_ms": self.means.wall_ms(),
+                },
+                Notice,
+            )
+        )
+        self.watchers.changed()
+
+    def _seen(self, sight: Sight) -> None:
+        board = self.board
+        board.glance, board.live_count = sight.glance, sight.live_count
+        board.live_users = sight.live_users
+        self.watchers.changed()
+
+    # --- apps ---------------------------------------------------------------------------------
+
+    def _seat(self, app_id: str, name: str, version: str) -> Desk:
+        """Give an app its desk, with all that is kept of it."""
+        ruling = consent.decide(
+            app_id,
+            declared=[app.id for app in self.settings.apps],
+            embedded=[APP_ID],
+            do_not_track=consent.do_not_track(self.means.environment),
+        )
+        limits = self.settings.limits
+        desk = Desk(
+            app_id=app_id,
+            name=name,
+            version=version,
+            consent=ruling.consent,
+            consent_from=ruling.source,
+            bucket=Bucket(rate_per_s=limits.events_per_s, burst=limits.burst),
+        )
+        if ruling.consent is Consent.ALLOWED:
+            desk.stream = self.outbox.stream(app_id, STREAM_KEY)
+            desk.profile = PROFILE.decode(self.outbox.profile(app_id))
+        self.desks[app_id] = desk
+        return desk
+
+    def _seat_forgotten(self) -> None:
+        """Show apps that the settings no longer name but whose events still wait."""
+        for (app_id, key), account in self.outbox.accounts().items():
+            if app_id in self.desks or not (account.pending or account.dead):
+                continue
+            self._seat(app_id, app_id, "").stream = self.outbox.stream(app_id, key)
+            self.note(
+                f"app.undeclared.{app_id}",
+                f"{account.pending} events of {app_id} wait, but homing.toml no longer names it",
+                "warning",
+            )
+
+    def _choose_default(self) -> None:
+        allowed = (d.app_id for d in self.desks.values() if d.consent is Consent.ALLOWED)
+        self.board.default_app = next(allowed, None)
+
+    async def _identify(self, desk: Desk) -> None:
+        """Have an identity made, off this thread: the keyring may block."""
+        try:
+            made = await asyncio.to_thread(
+                make_identity,
+                desk.app_id,
+                self.secrets,
+                per_session=self.settings.identity.device_id == "session",
+            )
+        except Fault as fault:
+            log.warning("no identity could be made app=%s code=%s", desk.app_id, fault.code)
+            self.note(fault.code, str(fault), "error")
+            self.intake.unidentified(desk.app_id, fault)
+            return
+        self.board.unnote("secret")
+        if made.kept is not None and self.board.facts is not None:
+            self.board.facts = msgspec.structs.replace(
+                self.board.facts, key_kept_in=made.kept.where
+            )
+            if made.kept.notice:
+                self.note("secret.unencrypted", made.kept.notice, "info")
+        self.intake.identified(desk.app_id, made.identity)
+
+    def _depart(self, app_id: str, endpoint: str) -> None:
+        desk = self.desks[app_id]
+        if desk.consent is Consent.ALLOWED:
+            self.departures.open(desk, endpoint)
+
+    # --- the far end on this computer ---------------------------------------------------------
+
+    @property
+    def _record(self) -> Path:
+        return self.places.state / "far-end.json"
+
+    def _unhoused(self) -> list[tuple[str, str]]:
+        """Return the apps, id and name, that nobody gave a far end."""
+        return [(app.id, app.name) for app in self.settings.apps if not app.upstreams]
+
+    def _offer_keeping(self, kept: Kept | None) -> None:
+        answer = self.settings.far_end.keep_here
+        homeless = not self.settings.apps or bool(self._unhoused())
+        if answer == "yes" or (kept is not None and answer != "no"):
+            self.keep_here()
+        elif homeless and answer == "ask":
+            self.board.keeping = "offered"
+
+    def keep_here(self) -> None:
+        """Start the embedded collector, from now on with every start of the agent."""
+        if self.keeper is not None:
+            return
+        self.board.keeping = "starting"
+
+        def post(news: KeeperNews) -> None:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._kept, news)
+
+        self.keeper = Keeper(
+            self.places.data / "collector",
+            self._record,
+            self._unhoused(),
+            post,
+            log_file=self.places.logs / "collector.log",
+            port=self.settings.far_end.port,
+        )
+        self.keeper.start()
+        self.watchers.changed()
+
+    def _kept(self, news: KeeperNews) -> None:
+        if self.stopping.is_set():
+            return
+        self.board.keeping = news.state
+        if news.state == "failed":
+            self.note("keeping.failed", news.reason, "warning")
+        if news.kept is not None:
+            self.board.unnote("keeping.failed")
+            if news.kept.app_id not in self.desks:
+                self._seat(news.kept.app_id, APP_NAME, self.version)
+                self._choose_default()
+            endpoint = f"ws://127.0.0.1:{news.port}"
+            for app_id in [news.kept.app_id, *(app_id for app_id, _ in self._unhoused())]:
+                self._depart(app_id, endpoint)
+            self.farsight.aim(
+                DataApi(f"http://127.0.0.1:{news.port}", news.kept.app_id, news.kept.token)
+            )
+        self.watchers.changed()
+
+    async def _aim(self) -> None:
+        """Look at the first far end that has a Data API and a token for it."""
+        for app in self.settings.apps:
+            upstream = app.upstreams[0] if app.upstreams else None
+            if upstream is None or not upstream.data_api:
+                continue
+            file = Path(upstream.token_file) if upstream.token_file else None
+            try:
+                token = await asyncio.to_thread(
+                    self.secrets.token, upstream.data_api, app.id, file=file
+                )
+            except Fault as fault:
+                self.note(f"data_api.{app.id}", str(fault), "warning")
+                continue
+            if token is not None:
+                self.farsight.aim(DataApi(upstream.data_api, app.id, token.text))
+                return
+
+    # --- waiting for the far end ---------------------------------------------------------------
+
+    def expect(self, app_id: str, wire_ids: list[str], arrived: Callable[[], None]) -> None:
+        """Call ``arrived`` when the far end has confirmed all of these."""
+        delivery = self.departures.by_app.get(app_id)
+        if delivery is None:
+            return
+        missing = set(wire_ids)
+
+        def one(wire_id: str) -> None:
+            missing.discard(wire_id)
+            if not missing:
+                arrived()
+
+        for wire_id in wire_ids:
+            delivery.waiters[wire_id] = partial(one, wire_id)
+
+    def give_up_waiting(self, app_id: str, wire_ids: list[str]) -> None:
+        """Nobody waits for these any more; they are delivered all the same."""
+        delivery = self.departures.by_app.get(app_id)
+        if delivery is not None:
+            for wire_id in wire_ids:
+                delivery.waiters.pop(wire_id, None)
+
+    # --- commits ------------------------------------------------------------------------------
+
+    def plan_flush(self) -> None:
+        """Commit at the end of this turn of the loop."""
+        if not self._flush_planned:
+            self._flush_planned = True
+            self._loop.call_soon(self.flush_quietly)
+
+    def plan_settle(self) -> None:
+        """Write acknowledgements soon; more of them will come in a moment."""
+        if self._settle_timer is None and not self.stopping.is_set():
+            self._settle_timer = self._loop.call_later(SETTLE_AFTER_S, self.flush_quietly)
+
+    def flush_quietly(self) -> None:
+        """Commit; a storage fault becomes a notice, for those who waited have heard of it."""
+        try:
+            self.flush()
+        except StorageFault as fault:
+            log.warning("the outbox could not be written code=%s", fault.code)
+            self.note("storage", str(fault), "error")
+            if self._storage_timer is None and not self.stopping.is_set():
+                self._storage_timer = self._loop.call_later(STORAGE_RETRY_S, self._retry_storage)
+
+    def _retry_storage(self) -> None:
+        self._storage_timer = None
+        self.flush_quietly()
+
+    def flush(self) -> None:
+        """Commit what arrived and what was acknowledged, in one transaction.
+
+        Raises:
+            StorageFault: Nothing was stored.
+
+        """
+        self._flush_planned = False
+        if self._settle_timer is not None:
+            self._settle_timer.cancel()
+            self._settle_timer = None
+        owing = [delivery for delivery in self.departures.by_app.values() if delivery.owed]
+        dirty = [desk for desk in self.desks.values() if desk.dirty and desk.stream is not None]
+        delivered = 0
+
+        def settle() -> None:
+            nonlocal delivered
+            delivered = sum(
+                self.outbox.settle(owed.batch, owed.ids)
+                for delivery in owing
+                for owed in delivery.owed
+            )
+            for desk in dirty:
+                self.outbox.keep_profile(desk.app_id, PROFILE.encode(desk.profile))
+
+        try:
+            written = self.intake.flush(settle if owing or dirty else None)
+        except StorageFault:
+            if owing:  # deleting may work where adding does not: a full disk and the reserve file
+                self.intake.flush(settle)
+                self._settled(owing, delivered)
+            raise
+        for desk in dirty:
+            desk.dirty = False
+        self._settled(owing, delivered)
+        if written.accepted:
+            self.counts.add(written.at_ms, accepted=written.accepted)
+            self.watchers.passed(self.intake.passing, written.accepted)
+            for desk, _ in written.desks:
+                self.departures.offer(desk.app_id)
+            if self.outbox.over_bounds:
+                self._trim()
+        if written.accepted or owing:
+            self.board.unnote("storage")
+            self.watchers.changed()
+
+    def _settled(self, owing: list[Delivery], delivered: int) -> None:
+        for delivery in owing:
+            delivery.owed.clear()
+        if delivered:
+            now_ms = self.means.wall_ms()
+            self.counts.add(now_ms, delivered=delivered)
+            self.board.delivered(delivered, now_ms)
+
+    def _trim(self) -> None:
+        for lost in self.outbox.trim(self.means.wall_ms()):
+            log.error(
+                "gave events up app=%s reason=%s count=%d",
+                lost.app_id,
+                lost.reason.value,
+                lost.events,
+            )
+            self.note(
+                f"loss.{lost.reason.value}.{lost.app_id}",
+                f"events of {lost.app_id} were given up: {lost.reason.value}",
+                "warning",
+            )
+
+    def _plan_trim(self) -> None:
+        def trim() -> None:
+            try:
+                self._trim()
+            except StorageFault as fault:
+                self.note("storage", str(fault), "error")
+            self._plan_trim()
+
+        self._trim_timer = self._loop.call_later(TRIM_EVERY_S, trim)
+
+    # --- pausing ------------------------------------------------------------------------------
+
+    @property
+    def _pause_file(self) -> Path:
+        return self.places.state / "pause.json"
+
+    def pause(self, for_s: float | None, reason: str) -> None:
+        """Stop sending; apps are accepted as before. Survives a restart."""
+        now_ms = self.means.wall_ms()
+        until_ms = None if for_s is None else now_ms + round(for_s * 1000)
+        pause = Pause(reason=reason, since_ms=now_ms, until_ms=until_ms)
+        try:
+            write_private(self._pause_file, msgspec.json.encode(pause))
+        except StorageFault as fault:
+            self.note("pause.kept", f"this pause ends with the agent: {fault}", "warning")
+        self._halt(pause)
+
+    def _recall_pause(self) -> None:
+        """Go on with a pause that was in force when the agent stopped."""
+        try:
+            raw = read_private(self._pause_file)
+            pause = None if raw is None else msgspec.json.decode(raw, type=Pause)
+        except (Fault, msgspec.MsgspecError):
+            return
+        if pause is not None and (pause.until_ms is None or pause.until_ms > self.means.wall_ms()):
+            self._halt(pause)
+
+    def _halt(self, pause: Pause) -> None:
+        self.board.pause = pause
+        self._cancel_resume()
+        if pause.until_ms is not None:
+            left_s = max(0.0, (pause.until_ms - self.means.wall_ms()) / 1000)
+            self._resume_timer = self._loop.call_later(left_s, self.resume)
+        self.departures.halt()
+        self.watchers.changed()
+
+    def resume(self) -> None:
+        """Send again."""
+        self._cancel_resume()
+        self.board.pause = None
+        self._pause_file.unlink(missing_ok=True)
+        self.departures.go_on()
+        self.watchers.changed()
+
+    def _cancel_resume(self) -> None:
+        if self._resume_timer is not None:
+            self._resume_timer.cancel()
+            self._resume_timer = None

@@ -1,0 +1,168 @@
+"""The core's thread: its loop, the listener in it, and the way in for other threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from agent.adapters.local_api import make_app
+from agent.adapters.local_socket import peer_uid
+from agent.runtime.control import Controls
+from agent.runtime.core import Core
+from agent.runtime.reception import Reception
+from tracking.errors import AgentGone
+from tracking.events import Limits
+from tracking.lines import line_factory
+from tracking.serving import Listener
+
+log = logging.getLogger("agent.core")
+
+MIB = 1024 * 1024
+DRAIN_S = 1.0
+T = TypeVar("T")
+
+
+class CoreThread:
+    """Runs a core until it is told to stop.
+
+    Args:
+        make_core: Makes the core, on its loop.
+        sock: Listening; closed at the end.
+        token: Asked of every request over loopback, empty for a Unix socket.
+        uid: Whose connections are let in, None over loopback.
+        on_death: A bug ended the thread; the process must not go on.
+
+    """
+
+    def __init__(
+        self,
+        make_core: Callable[[Callable[[BaseException], None]], Core],
+        sock: socket.socket,
+        *,
+        token: str,
+        uid: int | None,
+        on_death: Callable[[BaseException], None],
+    ) -> None:
+        self._make_core = make_core
+        self._sock = sock
+        self._token = token
+        self._uid = uid
+        self._on_death = on_death
+        self._ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="core")
+        self._loop: asyncio.AbstractEventLoop
+        self.core: Core
+        self.controls: Controls
+
+    def start(self) -> None:
+        """Start, and return when the socket answers.
+
+        Raises:
+            Fault: It could not start; nothing is left running.
+
+        """
+        self._thread.start()
+        self._ready.result()
+
+    def call(self, errand: Coroutine[Any, Any, T], timeout_s: float | None = 60.0) -> T:
+        """Run something on the core's loop; return its result.
+
+        Raises:
+            AgentGone: The core has stopped.
+
+        """
+        if self._thread is threading.current_thread() or not self._thread.is_alive():
+            errand.close()
+            raise AgentGone("the agent has stopped")
+        try:
+            future = asyncio.run_coroutine_threadsafe(errand, self._loop)
+        except RuntimeError as exc:
+            errand.close()
+            raise AgentGone("the agent has stopped") from exc
+        try:
+            return future.result(timeout_s)
+        except (TimeoutError, asyncio.CancelledError) as exc:
+            raise AgentGone("the agent is stopping") from exc
+
+    def beside(self, errand: Coroutine[Any, Any, None]) -> Callable[[], None]:
+        """Run something on the loop until it ends or the returned function is called."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(errand, self._loop)
+        except RuntimeError as exc:
+            errand.close()
+            raise AgentGone("the agent has stopped") from exc
+
+        def stop() -> None:
+            with contextlib.suppress(RuntimeError):
+                future.cancel()
+
+        return stop
+
+    def stop(self, patience_s: float = 10.0) -> bool:
+        """Stop, and return whether it did in time."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self.core.stopping.set)
+        self._thread.join(patience_s)
+        return not self._thread.is_alive()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as exc:
+            if not self._ready.done():
+                self._ready.set_exception(exc)
+                return
+            self._on_death(exc)
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.core = core = self._make_core(self._on_death)
+        core.open()
+        chosen = core.settings.limits
+        limits = Limits(
+            frame_bytes=chosen.frame_mib * MIB,
+            body_bytes=chosen.body_mib * MIB,
+            event_bytes=chosen.event_kib * 1024,
+        )
+        self.controls = Controls(core, limits)
+        reception = Reception(core.intake)
+        listener = Listener(
+            make_app(self.controls, reception, limits, token=self._token),
+            limits=limits,
+            max_connections=chosen.connections,
+            allow=self._allow,
+            lines=line_factory(reception, limits),
+        )
+        try:
+            await listener.on_socket(self._sock)
+            self._ready.set_result(None)
+            log.info("ready address=%s", core.board.address)
+            await core.stopping.wait()
+        finally:
+            core.watchers.close()
+            await listener.drain(DRAIN_S)
+            await core.close()
+
+    def _allow(self, transport: asyncio.BaseTransport) -> bool:
+        """Let only our own user in, before a byte is read (SECURITY.md row 2)."""
+        if self._uid is None:
+            return True
+        sock = transport.get_extra_info("socket")
+        uid = None if sock is None else peer_uid(sock)
+        if uid in (None, self._uid):
+            return True
+        log.warning("turned another user's connection away uid=%d", uid)
+        return False

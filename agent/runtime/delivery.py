@@ -1,0 +1,209 @@
+"""One stream on its way out: the rule that decides, the thread that sends, the leases between.
+
+The core owns it. A *lease* is a fact about one connection, so it lives here in memory and dies
+with the connection; the rows stay in the outbox until the far end has acknowledged them.
+
+Invariants:
+    1. Batches are lent in the order of acceptance, each row to at most one batch at a time.
+    2. After ``Release`` nothing is lent; lending starts again from the oldest row, and only
+       after what was acknowledged before is written (the core settles first).
+    3. Only what the rule orders is settled.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from agent.adapters.outbox import Batch, Outbox
+from agent.adapters.websocket_link import WebSocketLink
+from agent.door import LinkStatus
+from agent.rules.batching import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
+from agent.rules.endpoints import endpoint_url
+from agent.rules.link import (
+    Dial,
+    Drained,
+    HangUp,
+    Lease,
+    Leased,
+    LinkRule,
+    Lost,
+    Notice,
+    Offered,
+    Order,
+    Received,
+    Release,
+    Remember,
+    SendHeartbeat,
+    Settle,
+    State,
+)
+from agent.runtime.desk import Desk
+from agent.runtime.wire import WireLog
+from tracking.nucleus import heartbeat, wrap
+
+log = logging.getLogger("agent.delivery")
+
+
+@dataclass(slots=True)
+class Owed:
+    """An acknowledgement that is not written yet."""
+
+    batch: Batch
+    ids: frozenset[str]
+
+
+@dataclass(slots=True)
+class Delivery:
+    """Carries one app's events to one far end.
+
+    Attributes:
+        desk: Whose events.
+        endpoint: As configured, or the embedded collector's own.
+        rule: Decides.
+        link: Sends; its own thread.
+        outbox: Lends.
+        settle: Asks the core to write what is owed, soon.
+        settle_now: The same, at once: before anything is lent again (invariant 2).
+        wall_ms: Unix milliseconds.
+        owed: Acknowledgements for the core's next commit.
+        waiters: Wire id → what to call when the far end has confirmed it.
+
+    """
+
+    desk: Desk
+    endpoint: str
+    rule: LinkRule
+    link: WebSocketLink
+    outbox: Outbox
+    settle: Callable[[], None]
+    settle_now: Callable[[], None]
+    wall_ms: Callable[[], int]
+    wire: WireLog
+    owed: list[Owed] = field(default_factory=list)
+    waiters: dict[str, Callable[[], None]] = field(default_factory=dict)
+    dials: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    latency_ms: float | None = None
+    last_ack_ms: int | None = None
+    since_ms: int = 0
+    _state: State = State.IDLE
+    _batch: int = 0
+    _lent_to: int = 0  # the newest row that is lent, or 0
+    _flight: dict[int, tuple[Batch, float]] = field(default_factory=dict)
+
+    def feed(self, notice: Notice, now_s: float) -> None:
+        """Give the rule a notice and carry out what it orders."""
+        if isinstance(notice, Received):
+            self.received_bytes += len(notice.raw)
+            self.wire.add(self.wall_ms(), self.desk.app_id, "received", notice.raw)
+        was_live = self.rule.state is State.LIVE
+        self._obey(self.rule.feed(notice, now_s), now_s)
+        if self.rule.state is not self._state:
+            self._changed(was_live, notice)
+
+    def offer(self, now_s: float) -> None:
+        """Say that there is something to send."""
+        if self.rule.state is State.LIVE:
+            self.feed(Offered(), now_s)
+
+    def _obey(self, orders: list[Order], now_s: float) -> None:
+        for order in orders:
+            match order:
+                case Dial(dial=dial, form=form):
+                    self.dials += 1
+                    self.link.dial(dial, endpoint_url(self.endpoint, self.desk.app_id, form))
+                case HangUp(dial=dial):
+                    self.link.hang_up(dial)
+                case Lease(dial=dial):
+                    self._lend(dial, now_s)
+                case SendHeartbeat(dial=dial):
+                    self._heartbeat(dial)
+                case Settle(batch=number, ids=ids, whole=whole):
+                    self._settle(number, ids, whole, now_s)
+                case Release():
+                    self._flight.clear()
+                    self._lent_to = 0
+                    if self.owed:
+                        self.settle_now()
+                case Remember(form=form):
+                    self.desk.change(form=form)
+                    self.settle()
+
+    def _lend(self, dial: int, now_s: float) -> None:
+        batch = None
+        if self.desk.stream is not None:
+            batch = self.outbox.lease(
+                self.desk.stream, self._lent_to, MAX_BATCH_EVENTS, MAX_BATCH_BYTES
+            )
+        if batch is None:
+            self._obey(self.rule.feed(Drained(), now_s), now_s)
+            return
+        self._batch += 1
+        self._lent_to = batch.last
+        self._flight[self._batch] = (batch, now_s)
+        self._send(dial, wrap([batch.body]))
+        self._obey(self.rule.feed(Leased(self._batch, frozenset(batch.ids)), now_s), now_s)
+
+    def _heartbeat(self, dial: int) -> None:
+        identity, session = self.desk.profile.identity, self.desk.profile.session
+        device = identity.device_id if identity is not None else ""
+        frame = heartbeat(device, device, session.session_id if session is not None else None)
+        self.sent_bytes += len(frame)
+        self.wire.add(self.wall_ms(), self.desk.app_id, "sent", frame)
+        self.link.heartbeat(dial, frame)
+
+    def _send(self, dial: int, frame: bytes) -> None:
+        self.sent_bytes += len(frame)
+        self.wire.add(self.wall_ms(), self.desk.app_id, "sent", frame)
+        self.link.send(dial, frame)
+
+    def _settle(self, number: int, ids: frozenset[str], whole: bool, now_s: float) -> None:
+        batch, lent_s = self._flight[number]
+        if whole:
+            del self._flight[number]
+        self.latency_ms = (now_s - lent_s) * 1000
+        self.last_ack_ms = self.wall_ms()
+        self.owed.append(Owed(batch, ids))
+        self.settle()
+        if self.waiters:
+            for wire_id in self.waiters.keys() & ids:
+                self.waiters.pop(wire_id)()
+
+    def _changed(self, was_live: bool, notice: Notice) -> None:
+        """Keep when the state that people see began, and log the turns of the road."""
+        state, self._state = self.rule.state, self.rule.state
+        if state is State.LIVE:
+            self.since_ms = self.wall_ms()
+            log.info("connected app=%s dial=%d", self.desk.app_id, self.rule.dial)
+        elif was_live or state in (State.IDLE, State.PARKED) or not self.since_ms:
+            self.since_ms = self.wall_ms()  # an outage began; its later attempts do not restart it
+        if isinstance(notice, Lost) and was_live:
+            log.info("lost the far end app=%s code=%s", self.desk.app_id, notice.fault.code)
+        if state is State.PARKED and self.rule.reason is not None:
+            log.warning("parked app=%s code=%s", self.desk.app_id, self.rule.reason.code)
+
+    def status(self, now_ms: int, now_s: float) -> LinkStatus:
+        """Return what the window shows of this connection."""
+        rule = self.rule
+        next_try_ms = None
+        if rule.next_try is not None:
+            next_try_ms = now_ms + round((rule.next_try - now_s) * 1000)
+        return LinkStatus(
+            app_id=self.desk.app_id,
+            kind="nucleus",
+            endpoint=self.endpoint,
+            state=rule.state.value,
+            since_ms=self.since_ms,
+            reason="" if rule.reason is None else str(rule.reason),
+            code="" if rule.reason is None else rule.reason.code,
+            next_try_ms=next_try_ms,
+            latency_ms=self.latency_ms,
+            last_ack_ms=self.last_ack_ms,
+            sent_bytes=self.sent_bytes,
+            received_bytes=self.received_bytes,
+            in_flight=rule.in_flight,
+            dials=self.dials,
+        )

@@ -1,0 +1,106 @@
+"""What the far end itself says: quick glance and who is live, while somebody is looking.
+
+Asked through the Data API v1, from a worker thread, one question at a time, and only while a
+window or a terminal watches: an agent that nobody looks at asks nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.adapters.data_api import DataApi
+from agent.door import Glance, LiveUser
+from tracking.errors import Fault
+
+log = logging.getLogger("agent.farsight")
+
+LIVE_EVERY_S = 3.0
+GLANCE_EVERY_S = 15.0
+AFTER_FAULT_S = 15.0
+
+
+@dataclass(slots=True)
+class Sight:
+    """What was seen last; None where the far end does not tell."""
+
+    glance: Glance | None = None
+    live_count: int | None = None
+    live_users: tuple[LiveUser, ...] = ()
+
+
+class Farsight:
+    """Looks while it is wanted.
+
+    Args:
+        seen: Hears of every new sight, on the loop.
+        wall_ms: Unix milliseconds.
+
+    """
+
+    def __init__(self, seen: Callable[[Sight], None], wall_ms: Callable[[], int]) -> None:
+        self.seen = seen
+        self.wall_ms = wall_ms
+        self.api: DataApi | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def aim(self, api: DataApi | None) -> None:
+        """Look there from now on; None: nowhere."""
+        self.api = api
+
+    def want(self, wanted: bool) -> None:
+        """Begin or end looking."""
+        if wanted and self._task is None:
+            self._task = asyncio.create_task(self._look(), name="farsight")
+        elif not wanted and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _look(self) -> None:
+        sight, glance_at = Sight(), 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            api, wait_s = self.api, LIVE_EVERY_S
+            if api is not None:
+                try:
+                    if loop.time() >= glance_at:
+                        sight.glance = await asyncio.to_thread(self._glance, api)
+                        glance_at = loop.time() + GLANCE_EVERY_S
+                    sight.live_users = await asyncio.to_thread(_live_users, api)
+                    sight.live_count = len(sight.live_users)
+                except Fault as fault:
+                    log.debug("the far end did not tell code=%s", fault.code)
+                    sight, wait_s = Sight(), AFTER_FAULT_S
+                self.seen(sight)
+            await asyncio.sleep(wait_s)
+
+    def _glance(self, api: DataApi) -> Glance:
+        said = api.quickglance()
+        return Glance(
+            source="collector",
+            at_ms=self.wall_ms(),
+            app_starts=said.app_starts,
+            previous_app_starts=said.previous_app_starts,
+            errors=said.errors,
+            previous_errors=said.previous_errors,
+            users=said.users,
+            previous_users=said.previous_users,
+            installs=said.installs,
+            previous_installs=said.previous_installs,
+        )
+
+
+def _live_users(api: DataApi) -> tuple[LiveUser, ...]:
+    return tuple(
+        LiveUser(
+            device_id=user.device_id,
+            user_id=user.user_id,
+            platform=user.platform,
+            os_version=user.os_version,
+            country=user.country,
+            last_seen_ms=user.last_seen_ms,
+        )
+        for user in api.live_users()
+    )

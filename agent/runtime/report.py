@@ -1,0 +1,238 @@
+"""The snapshot: everything a person may want to know of the running agent, in one value.
+
+Built on demand from what the core holds; reads no disk and no network. The far end's own view
+(users, installs, who is live) is fetched by :mod:`agent.runtime.farsight` and only shown here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+
+import msgspec
+
+from agent.adapters.outbox import Outbox
+from agent.door import (
+    AppStatus,
+    Depth,
+    Facts,
+    Glance,
+    Keeping,
+    LiveUser,
+    Notice,
+    Passing,
+    Pause,
+    Sentence,
+    Status,
+)
+from agent.rules.consent import Consent
+from agent.rules.sentence import sentence
+from agent.runtime.counts import Counts
+from agent.runtime.delivery import Delivery
+from agent.runtime.desk import Desk
+
+DAY_MS = 86_400_000
+CLIPPED_PAYLOAD = 500  #: Characters of a payload shown in a list.
+
+
+@dataclass(slots=True)
+class Board:
+    """Facts of the whole agent that the status shows and nobody else owns."""
+
+    version: str
+    pid: int
+    started_ms: int
+    address: str
+    settings_file: str
+    max_events: int
+    max_bytes: int
+    zone: tzinfo
+    facts: Facts | None = None
+    pause: Pause | None = None
+    keeping: Keeping = "off"
+    notices: dict[str, Notice] = field(default_factory=dict)
+    glance: Glance | None = None
+    live_count: int | None = None
+    live_users: tuple[LiveUser, ...] = ()
+    default_app: str | None = None
+    delivered_today: int = 0
+    today: str = ""
+
+    def note(self, notice: Notice) -> None:
+        """Show a notice until it is taken back; a repeated one keeps its first time."""
+        known = self.notices.get(notice.code)
+        if known is not None:
+            notice = msgspec.structs.replace(notice, since_ms=known.since_ms)
+        self.notices[notice.code] = notice
+
+    def unnote(self, code: str) -> None:
+        self.notices.pop(code, None)
+
+    def delivered(self, count: int, now_ms: int) -> None:
+        """Count deliveries of the local day."""
+        day = datetime.fromtimestamp(now_ms / 1000, self.zone).date().isoformat()
+        if day != self.today:
+            self.today, self.delivered_today = day, 0
+        self.delivered_today += count
+
+
+def snapshot(
+    board: Board,
+    desks: Mapping[str, Desk],
+    deliveries: Iterable[Delivery],
+    outbox: Outbox,
+    counts: Counts,
+    now_ms: int,
+    now_s: float,
+) -> Status:
+    """Build the status as it is at ``now_ms``."""
+    apps = tuple(_app(desk, outbox) for desk in desks.values())
+    pending = sum(app.pending for app in apps)
+    dead = sum(app.dead for app in apps)
+    board.delivered(0, now_ms)
+    links = tuple(delivery.status(now_ms, now_s) for delivery in deliveries)
+    full_in_s, drained_in_s = counts.forecast(now_ms, events=pending, max_events=board.max_events)
+    oldest = [app.oldest_pending_ms for app in apps if app.oldest_pending_ms is not None]
+    notices = tuple(board.notices.values())
+    words = sentence(
+        links,
+        pending=pending,
+        delivered_today=board.delivered_today,
+        now_ms=now_ms,
+        zone=board.zone,
+        halt=board.pause,
+        remarks=notices,
+        keeping=board.keeping,
+        dead=dead,
+    )
+    return Status(
+        at_ms=now_ms,
+        version=board.version,
+        pid=board.pid,
+        started_ms=board.started_ms,
+        sentence=Sentence(
+            state=words.state,
+            text=words.text,
+            code=words.code,
+            reason=words.reason,
+            since_ms=words.since_ms,
+            next_step=words.next_step,
+        ),
+        links=links,
+        apps=apps,
+        depth=Depth(
+            events=pending,
+            bytes=sum(app.pending_bytes for app in apps),
+            max_events=board.max_events,
+            max_bytes=board.max_bytes,
+            oldest_ms=min(oldest, default=None),
+            dead=dead,
+            full_in_s=full_in_s,
+            drained_in_s=drained_in_s,
+        ),
+        minutes=counts.minutes(now_ms),
+        glance=board.glance,
+        live_count=board.live_count,
+        live_users=board.live_users,
+        facts=_facts(board, desks.values()),
+        pause=board.pause,
+        notices=notices,
+        keeping=board.keeping,
+        default_app=board.default_app,
+        address=board.address,
+        settings_file=board.settings_file,
+    )
+
+
+def _app(desk: Desk, outbox: Outbox) -> AppStatus:
+    base = AppStatus(
+        app_id=desk.app_id,
+        name=desk.name,
+        consent=desk.consent.value,
+        consent_from=desk.consent_from,
+        knocks=desk.knocks,
+        repeats=desk.repeats,
+        refused=desk.refused,
+    )
+    if desk.stream is None:
+        return base
+    account = outbox.account(desk.stream)
+    pending = outbox.pending(desk.stream)
+    return msgspec.structs.replace(
+        base,
+        accepted=account.accepted,
+        delivered=account.delivered,
+        pending=account.pending,
+        dead=account.dead,
+        lost={reason.value: count for reason, count in account.lost.items() if count},
+        balanced=account.balanced,
+        pending_bytes=pending.bytes,
+        oldest_pending_ms=pending.oldest_ms,
+    )
+
+
+def _facts(board: Board, desks: Iterable[Desk]) -> Facts | None:
+    if board.facts is None:
+        return None
+    made = (desk.profile.identity for desk in desks if desk.consent is Consent.ALLOWED)
+    first = next((identity.device_id for identity in made if identity is not None), "")
+    return msgspec.structs.replace(board.facts, device_id=first)
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """The parts of a wire event that a list shows."""
+
+    id: str = ""
+    type: str = ""
+    name: str | None = None
+    userId: str | None = None  # noqa: N815 - the wire's own word
+    payload: msgspec.Raw = msgspec.Raw(b"")
+
+
+_told = msgspec.json.Decoder(_Told)
+
+
+def passing(rows: Sequence[tuple[int, str, bytes]]) -> tuple[Passing, ...]:
+    """Turn accepted wire events into what a list shows."""
+    shown = []
+    for at_ms, app_id, body in rows:
+        told = _told.decode(body)
+        payload = bytes(told.payload).decode("utf-8", "replace")
+        if len(payload) > CLIPPED_PAYLOAD:
+            payload = payload[: CLIPPED_PAYLOAD - 1] + "…"
+        shown.append(
+            Passing(
+                at_ms=at_ms,
+                app_id=app_id,
+                id=told.id,
+                type=told.type,
+                name=told.name,
+                user_id=told.userId,
+                size=len(body),
+                payload=payload,
+            )
+        )
+    return tuple(shown)
+
+
+def local_glance(tallies: Callable[[int, int], Mapping[str, int]], now_ms: int) -> Glance:
+    """Return the last 24 hours against the 24 before from this computer's own tallies.
+
+    Args:
+        tallies: Counts per kind accepted between two times, Unix milliseconds.
+        now_ms: Now.
+
+    """
+    now = tallies(now_ms - DAY_MS, now_ms)
+    before = tallies(now_ms - 2 * DAY_MS, now_ms - DAY_MS)
+    return Glance(
+        source="this computer",
+        at_ms=now_ms,
+        app_starts=now.get("init", 0),
+        previous_app_starts=before.get("init", 0),
+        errors=now.get("error", 0),
+        previous_errors=before.get("error", 0),
+        events=now.get("event", 0),
+        previous_events=before.get("event", 0),
+    )

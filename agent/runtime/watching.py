@@ -1,0 +1,90 @@
+"""Those who watch: windows and terminals that want the newest status, at most four a second.
+
+A slow watcher skips and never delays: it is told that something changed, and fetches the newest
+when it is ready. While nobody watches nothing is built and no timer runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+
+from agent.client import News
+from agent.door import Status
+from agent.runtime.report import passing
+
+SPACING_S = 0.25  #: Between two messages to one watcher.
+MOST_EVENTS = 200  #: Passing events in one message; more are skipped, the oldest first.
+
+Row = tuple[int, str, bytes]
+
+
+@dataclass(slots=True)
+class _Watcher:
+    events: bool
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    rows: deque[Row] = field(default_factory=lambda: deque(maxlen=MOST_EVENTS))
+
+
+class Watchers:
+    """Tells everyone who watches.
+
+    Args:
+        newest: Builds the status as it is now.
+        wanted: Called with True when the first watcher comes, False when the last one leaves.
+
+    """
+
+    def __init__(self, newest: Callable[[], Status], wanted: Callable[[bool], None]) -> None:
+        self.newest = newest
+        self.wanted = wanted
+        self._all: list[_Watcher] = []
+        self._closed = False
+
+    def changed(self) -> None:
+        """Something that the status shows is different."""
+        for watcher in self._all:
+            watcher.changed.set()
+
+    def passed(self, rows: deque[Row], count: int) -> None:
+        """Events passed: the newest ``count`` of ``rows``."""
+        for watcher in self._all:
+            if watcher.events:
+                watcher.rows.extend(islice(rows, max(0, len(rows) - count), None))
+
+    def close(self) -> None:
+        """End every watch."""
+        self._closed = True
+        self.changed()
+
+    async def news(self, *, events: bool, before: Iterable[Row] = ()) -> AsyncIterator[News]:
+        """Yield the status now, and again after changes, until the agent stops.
+
+        Args:
+            events: Also tell events as they pass.
+            before: Events that passed already, told first.
+
+        """
+        watcher = _Watcher(events)
+        watcher.rows.extend(before)
+        watcher.changed.set()
+        self._all.append(watcher)
+        if len(self._all) == 1:
+            self.wanted(True)
+        try:
+            while True:
+                await watcher.changed.wait()
+                if self._closed:
+                    return
+                watcher.changed.clear()
+                rows = tuple(watcher.rows)
+                watcher.rows.clear()
+                yield News(status=self.newest(), events=passing(rows) if rows else ())
+                await asyncio.sleep(SPACING_S)
+        finally:
+            self._all.remove(watcher)
+            if not self._all:
+                self.wanted(False)
