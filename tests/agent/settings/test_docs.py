@@ -17,7 +17,7 @@ from agent.settings.reading import NOT_SETTINGS, check_text
 PAGE = (Path(__file__).parents[3] / "docs" / "settings.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("spec", specs(), ids=lambda spec: spec.key)
+@pytest.mark.parametrize("spec", [*specs()], ids=lambda spec: spec.key)
 def test_every_setting_is_documented_with_its_default_its_bounds_and_its_sentence(
     spec: Spec,
 ) -> None:
