@@ -1,0 +1,222 @@
+"""The sentence [R7]: worst news first, one cause, what is safe, what happens next."""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta, timezone
+from itertools import product
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.door import LinkStatus, Notice, Pause, Sentence
+from agent.rules.sentence import Words, sentence
+
+NOW_MS = 1_760_007_600_000  #: 2025-10-09 11:00 UTC.
+MINUTE_MS = 60_000
+
+
+def road(state: Any = "live", **changes: Any) -> LinkStatus:
+    """One app's link, as the door tells it: the rule takes it as it is."""
+    known: dict[str, Any] = {
+        "app_id": "acme-notes",
+        "kind": "nucleus",
+        "endpoint": "wss://far.example",
+        "state": state,
+        "since_ms": NOW_MS - 12 * MINUTE_MS,
+    }
+    return LinkStatus(**(known | changes))
+
+
+def offline(**changes: Any) -> LinkStatus:
+    known: dict[str, Any] = {
+        "state": "waiting",
+        "code": "link.unreachable",
+        "reason": "connection refused",
+        "next_try_ms": NOW_MS + 40_000,
+    }
+    return road(**(known | changes))
+
+
+REFUSED = road("parked", code="link.refused", reason="the far end does not know the app acme-notes")
+PAUSE = Pause(reason="you asked", since_ms=NOW_MS - MINUTE_MS, until_ms=NOW_MS + 4 * 60 * MINUTE_MS)
+FULL = Notice(
+    code="storage", text="The disk is full", severity="error", since_ms=NOW_MS - MINUTE_MS
+)
+MEMORY = Notice(
+    code="secret.memory", text="The key is kept in memory only", severity="warning", since_ms=1
+)
+
+
+def say(*roads: LinkStatus, **known: Any) -> Words:
+    """Say how things are at :data:`NOW_MS`, in UTC."""
+    told: dict[str, Any] = {"pending": 0, "delivered_today": 0} | known
+    return sentence(roads, now_ms=NOW_MS, zone=UTC, **told)
+
+
+def test_connected_tells_what_was_delivered_today() -> None:
+    words = say(road(), delivered_today=1204)
+    assert words.text == "Connected. 1,204 delivered today."
+    assert (words.state, words.code, words.next_step) == ("live", "", "")
+
+
+def test_connected_tells_what_is_on_the_way_what_is_dead_and_what_is_odd() -> None:
+    assert say(road(), pending=12).text == "Connected. 0 delivered today, 12 on the way."
+    dead = say(road(), dead=3)
+    assert dead.text == "Connected. 0 delivered today. 3 events refused for good."
+    assert dead.next_step == "See `homing outbox list --dead`."
+    odd = say(road(), dead=3, remarks=(MEMORY,))
+    assert odd.text == "Connected. 0 delivered today. The key is kept in memory only."
+    assert (odd.state, odd.code) == ("live", "secret.memory")
+
+
+def test_offline_tells_the_reason_since_when_what_is_safe_and_the_next_try() -> None:
+    words = say(offline(), pending=214)
+    assert words.text == ("Offline 12 min: connection refused. 214 events safe. Next try in 40 s.")
+    assert words == Words(
+        state="offline",
+        text=words.text,
+        code="link.unreachable",
+        reason="connection refused",
+        since_ms=NOW_MS - 12 * MINUTE_MS,
+        next_step="Next try in 40 s.",
+    )
+
+
+def test_a_dial_under_way_is_not_a_promise_of_a_later_one() -> None:
+    dialing = offline(state="dialing", next_try_ms=None)
+    assert say(dialing).text == "Offline 12 min: connection refused. Trying now."
+    assert say(offline(next_try_ms=NOW_MS - 1)).next_step == "Trying now."
+
+
+def test_a_pause_tells_until_when_and_whose_it_is() -> None:
+    words = say(offline(), halt=PAUSE, pending=3)
+    assert words.text == "Paused until 15:00 (you asked). 3 events safe."
+    assert (words.state, words.since_ms) == ("paused", PAUSE.since_ms)
+    endless = say(halt=Pause(reason="metered network", since_ms=1))
+    assert endless.text == "Paused until you resume (metered network)."
+
+
+def test_the_hour_is_the_persons_own_and_another_day_is_named() -> None:
+    east = timezone(timedelta(hours=9))
+    words = sentence((), pending=0, delivered_today=0, now_ms=NOW_MS, zone=east, halt=PAUSE)
+    assert words.text.startswith("Paused until Fri 00:00 ")
+
+
+def test_a_refusal_asks_for_a_person() -> None:
+    words = say(REFUSED, pending=12)
+    assert words.text == (
+        "Refused: the far end does not know the app acme-notes. 12 events safe."
+        " Check the app id, then Retry."
+    )
+    assert words.state == "attention"
+
+
+def test_an_unproven_identity_is_attention_though_we_try_again() -> None:
+    words = say(offline(code="link.unproven", reason="self-signed certificate"), pending=1)
+    assert words.text == (
+        "Not sent: the far end did not prove who it is (self-signed certificate)."
+        " 1 event safe. Check the address and its certificate."
+    )
+    assert words.state == "attention"
+
+
+def test_a_locked_keyring_is_named() -> None:
+    words = say(road("parked", code="secret", reason="the keyring is locked"))
+    assert words.text == ("Waiting for your keyring: the keyring is locked. Unlock it, then Retry.")
+
+
+def test_a_far_end_that_asks_us_to_wait_is_not_blamed_on_the_network() -> None:
+    words = say(offline(code="link.throttled", reason="too many requests"))
+    assert words.text.startswith("Held back by the far end for 12 min: too many requests.")
+
+
+@pytest.mark.parametrize(
+    ("keeping", "text", "state"),
+    [
+        (
+            "offered",
+            "No far end yet. Keep it on this computer, or name one in homing.toml.",
+            "attention",
+        ),
+        (
+            "off",
+            "No far end yet. Keep it on this computer, or name one in homing.toml.",
+            "attention",
+        ),
+        ("starting", "Starting the far end on this computer.", "offline"),
+        (
+            "failed",
+            "The far end on this computer does not run: it stopped again and again."
+            " Run `homing doctor`.",
+            "attention",
+        ),
+    ],
+)
+def test_no_far_end_yet_offers_one(keeping: Any, text: str, state: str) -> None:
+    words = say(keeping=keeping)
+    assert (words.text, words.state) == (text, state)
+
+
+def test_what_happened_before_there_was_a_far_end_is_still_safe() -> None:
+    assert say(pending=2).text.startswith("No far end yet. 2 events safe. Keep it")
+
+
+def test_the_first_dial_is_not_yet_an_outage() -> None:
+    for state in ("idle", "dialing"):
+        words = say(road(state), pending=2)
+        assert words.text == "Connecting to the far end. 2 events safe."
+        assert (words.state, words.code) == ("offline", "")
+
+
+def test_five_apps_behind_one_dead_router_are_one_cause() -> None:
+    roads = [offline(app_id=f"app-{n}", since_ms=NOW_MS - n * MINUTE_MS) for n in range(1, 6)]
+    words = say(*roads, pending=9)
+    assert words.text == "Offline 5 min: connection refused. 9 events safe. Next try in 40 s."
+
+
+def test_another_cause_is_counted_and_live_roads_are_not_denied() -> None:
+    other = offline(reason="no such host", since_ms=NOW_MS - MINUTE_MS)
+    words = say(offline(), other, road())
+    assert words.text == (
+        "Offline 12 min: connection refused. 2 of 3 connections. 1 more has another cause."
+        " Next try in 40 s."
+    )
+
+
+def test_the_worst_news_hides_what_follows_from_it() -> None:
+    """Every mixture tells the cause that stands highest in the module's drawing."""
+    causes: list[tuple[dict[str, Any], str]] = [
+        ({"remarks": (FULL,)}, "storage"),
+        ({"halt": PAUSE}, "paused"),
+        ({"roads": (REFUSED,)}, "link.refused"),
+        ({"roads": (offline(),)}, "link.unreachable"),
+    ]
+    for present in product((False, True), repeat=len(causes)):
+        known: dict[str, Any] = {}
+        roads: tuple[LinkStatus, ...] = (road(),)
+        for there, (cause, _) in zip(present, causes, strict=True):
+            if there:
+                roads += cause.get("roads", ())
+                known |= {key: value for key, value in cause.items() if key != "roads"}
+        expected = [code for there, (_, code) in zip(present, causes, strict=True) if there]
+        assert say(*roads, **known).code == (expected[0] if expected else "")
+
+
+def test_an_error_tells_that_events_are_safe_and_who_knows_more() -> None:
+    words = say(offline(), remarks=(MEMORY, FULL), pending=7)
+    assert words.text == "The disk is full. 7 events safe."
+    assert words.next_step == "Run `homing doctor` for the evidence and the repair."
+
+
+def test_a_far_ends_words_are_shown_as_text_and_clipped() -> None:
+    words = say(road("parked", code="link.refused", reason="\x1b[2J\u202eon" + "!" * 500))
+    assert "\x1b" not in words.text
+    assert "␛[2J<U+202E>on" in words.text
+    assert len(words.text) < 300
+
+
+def test_the_words_fit_the_doors_sentence_field_for_field() -> None:
+    names = [field.name for field in msgspec.structs.fields(Words)]
+    assert names == [field.name for field in msgspec.structs.fields(Sentence)]
+    assert msgspec.convert(msgspec.to_builtins(say(road())), Sentence).state == "live"
