@@ -21,7 +21,8 @@ FUTURE_MS = 10 * 60_000  #: Later than this after receipt is a wrong clock.
 PAST_MS = 60 * 86_400_000  #: Agents come back after weeks, not after months (SECURITY.md).
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_MILLISECOND = datetime.timedelta(milliseconds=1)
+_from_iso = datetime.datetime.fromisoformat
+_LONGEST = 64  #: Characters; a longer text is no date.
 _NUMBER = re.compile(r"-?[0-9]{1,17}(?:\.[0-9]{1,17})?(?:[eE][+-]?[0-9]{1,2})?", re.ASCII)
 _ZONED = re.compile(r"(?:Z|z|[+-][0-9]{2}:?[0-9]{2}(?::?[0-9]{2})?|[+-][0-9]{2})\Z", re.ASCII)
 _DAY_ONLY = 10  #: Characters of ``YYYY-MM-DD``.
@@ -42,7 +43,17 @@ def parse_ms(value: object) -> int | None:
     or after the year 9999 is a mistake, not a moment.
     """
     if isinstance(value, str):
-        return _from_text(value)
+        if value[4:5] != "-":
+            return _from_odd_text(value)
+        try:
+            moment = _from_iso(value)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC)
+        since = moment - _EPOCH  # products are cheaper than a division of timedeltas
+        ms = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+        return ms if 0 <= ms <= LAST_MS else None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _from_number(value)
     return None
@@ -98,38 +109,12 @@ def _from_number(value: float) -> int | None:
     return round(value * 1000) if value < SECONDS_BELOW else round(value)
 
 
-def _from_text(text: str) -> int | None:
-    if len(text) == 24 and text[23] == "Z" and text[16] == ":" and text[19] == ".":
-        # What every JavaScript client and our own agent write; the minute is shared by many.
-        within = text[17:19] + text[20:23]
-        if within.isdecimal() and within < "6" and text.isascii():
-            minute = _minute_ms(text[:16])
-            return None if minute is None else minute + int(within)
-    if len(text) > 64:
-        return None
-    text = text.strip()
+def _from_odd_text(text: str) -> int | None:
+    """Read text that does not begin with a year: a number, or blanks round a date."""
+    text = text[: _LONGEST + 1].strip()
     if _NUMBER.fullmatch(text):
         return _from_number(float(text))
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return _in_range(moment)
-
-
-def _in_range(moment: datetime.datetime) -> int | None:
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    ms = (moment - _EPOCH) // _MILLISECOND
-    return ms if 0 <= ms <= LAST_MS else None
-
-
-@functools.lru_cache(maxsize=4096)
-def _minute_ms(text: str) -> int | None:
-    try:
-        return _in_range(datetime.datetime.fromisoformat(text))
-    except ValueError:
-        return None
+    return parse_ms(text) if text[4:5] == "-" else None
 
 
 @functools.lru_cache(maxsize=4096)

@@ -9,16 +9,18 @@ cannot be proved takes the patient road of :mod:`tracking.lenient`, element by e
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from collections.abc import Sequence
+from typing import Annotated, Final, cast
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import astuple
 
 from tracking import strict_json
 from tracking.dates import parse_ms
 from tracking.errors import RequestFault
 from tracking.events import Event, Frame, Kind, Limits, RawId, Refusal
-from tracking.lenient import KINDS, MAX_DATE_CHARS, NAMED, read_event, unquoted
+from tracking.lenient import KINDS, MAX_DATE_CHARS, read_event, unquoted
 from tracking.strict_json import ENCODER, Integer
 
 DEFAULT_LIMITS: Final = Limits()
@@ -30,8 +32,8 @@ _Number = Integer | str | None | UnsetType
 _Date = Integer | Annotated[str, msgspec.Meta(max_length=MAX_DATE_CHARS)] | None | UnsetType
 
 
-class _Wire(msgspec.Struct, omit_defaults=True, gc=False, rename="camel"):
-    """One event as most clients write it. Floats are left out: their text can grow."""
+class _Lean(msgspec.Struct, omit_defaults=True, gc=False, rename="camel"):
+    """One event without facts. Floats are left out: their text can grow."""
 
     type: _Text = UNSET
     name: _Text = UNSET
@@ -44,6 +46,11 @@ class _Wire(msgspec.Struct, omit_defaults=True, gc=False, rename="camel"):
     machine_id: _Text = UNSET
     app_id: _Text = UNSET
     payload: Raw | UnsetType = UNSET
+
+
+class _Full(_Lean, omit_defaults=True, gc=False, rename="camel"):
+    """One event with what an `init` says besides."""
+
     client: _Text = UNSET
     module_version: _Text = UNSET
     platform: _Text = UNSET
@@ -56,14 +63,68 @@ class _Wire(msgspec.Struct, omit_defaults=True, gc=False, rename="camel"):
     process: _Text = UNSET
 
 
-class _WireFrame(msgspec.Struct, omit_defaults=True, gc=False):
-    data: list[_Wire]
+class _LeanFrame(msgspec.Struct, omit_defaults=True, gc=False):
+    data: list[_Lean]
     appId: str | UnsetType = UNSET  # noqa: N815 - the wire's name
 
 
-_FRAME: Final = msgspec.json.Decoder(_WireFrame)
-_ELEMENTS: Final = msgspec.json.Decoder(list[_Wire])
+class _FullFrame(msgspec.Struct, omit_defaults=True, gc=False):
+    data: list[_Full]
+    appId: str | UnsetType = UNSET  # noqa: N815 - the wire's name
+
+
+_LEAN: Final = msgspec.json.Decoder(_LeanFrame)
+_FULL: Final = msgspec.json.Decoder(_FullFrame)
+_FIRST_FACT: Final = len(_Lean.__struct_fields__)
+# Hashing or looking up a member of an enum runs Python; these are compared a million times.
+_EVENT, _ERROR, _HEARTBEAT, _OTHER = Kind.EVENT, Kind.ERROR, Kind.HEARTBEAT, Kind.OTHER
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Understood:
+    """What was understood so far, in the order of the frame."""
+
+    __slots__ = ("anon_id", "app_id", "events", "heartbeats", "ids", "refused")
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.heartbeats: list[Event] = []
+        self.refused: list[Refusal] = []
+        self.ids: list[RawId] = []
+        self.anon_id: str | None = None  #: The newest, should old ones wait in a sender's queue.
+        self.app_id: str | None = None
+
+    def add(self, found: Event | Refusal) -> None:
+        """Take one more element."""
+        if found.id is not None:
+            self.ids.append(found.id)
+        if isinstance(found, Refusal):
+            self.refused.append(found)
+            return
+        if found.anon_id is not None:
+            self.anon_id = found.anon_id
+        (self.heartbeats if found.kind is _HEARTBEAT else self.events).append(found)
+
+    def extend(self, other: _Understood) -> None:
+        """Take what was understood of the elements that follow."""
+        self.events += other.events
+        self.heartbeats += other.heartbeats
+        self.ids += other.ids
+        if other.anon_id is not None:
+            self.anon_id = other.anon_id
+
+    def frame(self, *, confirmation: object = None, has_confirmation: bool = False) -> Frame:
+        """Return it as a frame."""
+        return Frame(
+            events=tuple(self.events),
+            heartbeats=tuple(self.heartbeats),
+            refused=tuple(self.refused),
+            ids=tuple(self.ids),
+            confirmation=confirmation,
+            has_confirmation=has_confirmation,
+            anon_id=self.anon_id,
+            app_id=self.app_id,
+        )
 
 
 def parse_frame(
@@ -82,169 +143,203 @@ def parse_frame(
 
     """
     data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else bytes(raw)
+    understood = _quick(data, limits, require_ids)
+    return _patient(data, limits, require_ids) if understood is None else understood.frame()
+
+
+def _quick(data: bytes, limits: Limits, require_ids: bool) -> _Understood | None:
+    """Take the quick road; None if something cannot be proved."""
     try:
-        wire = _FRAME.decode(data)
+        wire: _LeanFrame | _FullFrame = _LEAN.decode(data)
+        if len(ENCODER.encode(wire)) == len(data):
+            return _build(wire, data, limits, require_ids)
+        wire = _FULL.decode(data)
+        if len(ENCODER.encode(wire)) == len(data):
+            return _build(wire, data, limits, require_ids)
+        # Blanks between the tokens, as Python's json writes them, say nothing: prove it without.
+        compact = msgspec.json.format(data, indent=-1)
+        if len(compact) == len(data):
+            return None
+        bare = _FULL.decode(compact)
+        if len(ENCODER.encode(bare)) != len(compact):
+            return None
     except _UNREADABLE:
-        return _patient(data, limits, require_ids)
-    if len(ENCODER.encode(wire)) != len(data):
-        return _patient(data, limits, require_ids)
-    understood = _quick(wire.data, data, limits, require_ids)
-    if understood is None:
-        return _patient(data, limits, require_ids)
-    events, heartbeats = understood
-    return Frame(
-        events=tuple(events),
-        heartbeats=tuple(heartbeats),
-        ids=tuple([w.id for w in wire.data if w.id is not None and w.id is not UNSET]),
-        anon_id=_anon_id_of(events, heartbeats),
-        app_id=None if wire.appId is UNSET else unquoted(wire.appId),
-    )
+        return None
+    return _build(bare, compact, limits, require_ids, sent=wire.data, sent_size=len(data))
 
 
-def _quick(
-    wires: list[_Wire], data: bytes, limits: Limits, require_ids: bool
-) -> tuple[list[Event], list[Event]] | None:
-    """Build the events of a frame that lost nothing in decoding; None if one needs patience."""
+def _build(
+    wire: _LeanFrame | _FullFrame,
+    data: bytes,
+    limits: Limits,
+    require_ids: bool,
+    *,
+    sent: Sequence[_Lean] | None = None,
+    sent_size: int = 0,
+) -> _Understood | None:
+    """Build the events of a frame that lost nothing in decoding; None if one needs patience.
+
+    Args:
+        wire: The frame.
+        data: Its bytes, compact.
+        limits: What is too much.
+        require_ids: As in :func:`parse_frame`.
+        sent: The same events with their payloads as sent, if those were not compact.
+        sent_size: The frame's bytes then.
+
+    """
     escaped = b"\\" in data  # no backslash: no NUL, and no quotes inside a text (A14)
     if escaped and b"\\u0000" in data:
         return None
-    events: list[Event] = []
-    heartbeats: list[Event] = []
+    understood = _Understood()
+    events, ids = understood.events, understood.ids
     payloads: list[bytes] = []
+    sent_bytes: list[int] = []
     longest = limits.name_chars
-    for w in wires:
-        word = w.type or "event"
-        kind = KINDS.get(word, Kind.OTHER)
-        name = w.name or None
-        if name is None:
-            if kind in NAMED:
+    lean = isinstance(wire, _LeanFrame)
+    for n, item in enumerate(wire.data):
+        values = astuple(item)  # one call, and no attribute looked up twenty times
+        (
+            word,
+            name,
+            id_,
+            date,
+            session_id,
+            user_id,
+            anon_id,
+            device_id,
+            machine_id,
+            app_id,
+            payload,
+        ) = values if lean else values[:_FIRST_FACT]
+        word = word or "event"
+        kind = KINDS.get(word, _OTHER)
+        name = name or None
+        if kind is _EVENT or kind is _ERROR:
+            if name is None:
                 return None
-        elif kind not in NAMED and kind is not Kind.OTHER:
+        elif kind is not _OTHER:
             name = None
-        elif len(name) > longest:
+        elif len(word) > longest or word == "nucleus:heartbeat":
             return None
-        if kind is Kind.OTHER and (len(word) > longest or word == "nucleus:heartbeat"):
+        if name is not None and len(name) > longest:
             return None
-        machine_id = w.machine_id or None
-        device_id = w.device_id or machine_id
-        user_id, anon_id, app_id = w.user_id or None, w.anon_id or None, w.app_id or None
-        session_id = w.session_id
+        machine_id = machine_id or None
+        device_id = device_id or machine_id
+        user_id, anon_id, app_id = user_id or None, anon_id or None, app_id or None
         if session_id is UNSET or session_id is None or session_id == "":
-            session = None
+            session_id = None
         else:
-            session = str(session_id)
+            session_id = str(session_id)
         if escaped:
             user_id, anon_id = unquoted(user_id), unquoted(anon_id)
-            app_id, session = unquoted(app_id), unquoted(session)
-        if require_ids and not (device_id or anon_id or user_id) and kind is not Kind.HEARTBEAT:
+            app_id, session_id = unquoted(app_id), unquoted(session_id)
+        if require_ids and not (device_id or anon_id or user_id) and kind is not _HEARTBEAT:
             return None
-        if w.payload is UNSET:
+        if payload is UNSET:
             payload = None
         else:
-            payload = bytes(w.payload)
+            payload = proved = bytes(payload)
             if payload == b"null":
                 payload = None
             else:
-                payloads.append(payload)
-        id_ = w.id if w.id is not UNSET else None
-        date = w.date if w.date is not UNSET else None
-        if (
-            w.client is UNSET
-            and w.platform is UNSET
-            and w.module_version is UNSET
-            and w.os_version is UNSET
-            and w.total_ram is UNSET
-            and w.version is UNSET
-            and w.locale is UNSET
-            and w.language is UNSET
-            and w.arch is UNSET
-            and w.process is UNSET
-        ):
-            event = Event(
-                kind=kind,
-                type=word,
-                name=name,
-                id=id_,
-                date=date,
-                date_ms=parse_ms(date),
-                session_id=session,
-                user_id=user_id,
-                anon_id=anon_id,
-                device_id=device_id,
-                machine_id=machine_id,
-                app_id=app_id,
-                payload=payload,
-            )
+                payloads.append(proved)
+                if sent is not None:
+                    payload = bytes(cast(Raw, sent[n].payload))
+                    sent_bytes.append(len(payload))
+        date = None if date is UNSET else date
+        event = Event(
+            kind=kind,
+            type=word,
+            name=name,
+            id=None if id_ is UNSET else id_,
+            date=date,
+            date_ms=None if date is None else parse_ms(date),
+            session_id=session_id,
+            user_id=user_id,
+            anon_id=anon_id,
+            device_id=device_id,
+            machine_id=machine_id,
+            app_id=app_id,
+            payload=payload,
+        )
+        if not lean:
+            event = _with_facts(event, item)
+        if event.id is not None:
+            ids.append(event.id)
+        if anon_id is not None:
+            understood.anon_id = anon_id
+        if kind is _HEARTBEAT:
+            understood.heartbeats.append(event)
         else:
-            event = Event(
-                kind=kind,
-                type=word,
-                name=name,
-                id=id_,
-                date=date,
-                date_ms=parse_ms(date),
-                session_id=session,
-                user_id=user_id,
-                anon_id=anon_id,
-                device_id=device_id,
-                machine_id=machine_id,
-                app_id=app_id,
-                payload=payload,
-                client=w.client or None,
-                module_version=w.module_version or None,
-                platform=w.platform or None,
-                os_version=w.os_version or None,
-                total_ram=w.total_ram if w.total_ram and w.total_ram > 0 else None,
-                version=w.version or None,
-                language=w.locale or w.language or None,
-                arch=w.arch or None,
-                process=w.process or None,
-            )
-        (heartbeats if kind is Kind.HEARTBEAT else events).append(event)
-    if payloads and not strict_json.proof(limits).holds(payloads):
+            events.append(event)
+    if not _fits(wire, data, payloads, sent_bytes, sent_size, limits):
         return None
-    if len(data) > limits.event_bytes and wires:
-        lines = ENCODER.encode_lines(wires)
-        if max(map(len, lines.split(b"\n"))) > limits.event_bytes:
-            return None
-    return events, heartbeats
+    if wire.appId is not UNSET:
+        understood.app_id = unquoted(wire.appId)
+    return understood
+
+
+def _fits(
+    wire: _LeanFrame | _FullFrame,
+    data: bytes,
+    payloads: list[bytes],
+    sent_bytes: list[int],
+    sent_size: int,
+    limits: Limits,
+) -> bool:
+    """Return whether payloads and sizes are proved to be within the limits."""
+    if payloads and not strict_json.proof(limits).holds(payloads):
+        return False
+    if (sent_size or len(data)) <= limits.event_bytes:
+        return True
+    # No event is larger than the largest payload and all that is not payload together.
+    sizes = sent_bytes or list(map(len, payloads))
+    if max(sizes, default=0) + (sent_size or len(data)) - sum(sizes) <= limits.event_bytes:
+        return True
+    if sent_size or not wire.data:
+        return False
+    lines = ENCODER.encode_lines(wire.data)
+    return max(map(len, lines.split(b"\n"))) <= limits.event_bytes
+
+
+def _with_facts(event: Event, wire: _Lean) -> Event:
+    assert isinstance(wire, _Full)
+    # In two steps: CPython passes more than 15 keywords through a dict, at three times the price.
+    return msgspec.structs.replace(
+        event,
+        client=wire.client or None,
+        module_version=wire.module_version or None,
+        platform=wire.platform or None,
+        os_version=wire.os_version or None,
+        total_ram=wire.total_ram if wire.total_ram and wire.total_ram > 0 else None,
+        version=wire.version or None,
+        language=wire.locale or wire.language or None,
+        arch=wire.arch or None,
+        process=wire.process or None,
+    )
 
 
 def _patient(data: bytes, limits: Limits, require_ids: bool) -> Frame:
     """Understand a frame piece by piece; what cannot be understood is refused by itself."""
     text = data.removeprefix(_BOM).decode("utf-8", "surrogateescape")
     try:
-        start = strict_json.skip_space(text)
-        tops, pieces = _top_level(text, start)
+        tops, pieces = _top_level(text, strict_json.skip_space(text))
     except RequestFault as fault:
         return Frame(refused=(Refusal(index=-1, id=None, fault=fault),))
-    events: list[Event] = []
-    heartbeats: list[Event] = []
-    refused: list[Refusal] = []
-    ids: list[RawId] = []
+    understood = _Understood()
     for at in range(0, len(pieces), _CHUNK):
         chunk = [text[start:end] for start, end in pieces[at : at + _CHUNK]]
-        if _quick_chunk(chunk, limits, require_ids, events, heartbeats, ids):
+        small = f'{{"data":[{",".join(chunk)}]}}'.encode("utf-8", "surrogateescape")
+        quick = _quick(small, limits, require_ids) if len(pieces) > 1 else None
+        if quick is not None:
+            understood.extend(quick)
             continue
         for n, piece in enumerate(chunk, at):
-            found = read_event(piece, n, limits, require_ids=require_ids)
-            if isinstance(found, Refusal):
-                refused.append(found)
-            else:
-                (heartbeats if found.kind is Kind.HEARTBEAT else events).append(found)
-            if found.id is not None:
-                ids.append(found.id)
+            understood.add(read_event(piece, n, limits, require_ids=require_ids))
+    understood.app_id = _app_id(tops.get("appId"))
     has_confirmation, confirmation = _confirmation(tops.get("confirmation"))
-    return Frame(
-        events=tuple(events),
-        heartbeats=tuple(heartbeats),
-        refused=tuple(refused),
-        ids=tuple(ids),
-        confirmation=confirmation,
-        has_confirmation=has_confirmation,
-        anon_id=_anon_id_of(events, heartbeats),
-        app_id=_app_id(tops.get("appId")),
-    )
+    return understood.frame(confirmation=confirmation, has_confirmation=has_confirmation)
 
 
 def _top_level(text: str, start: int) -> tuple[dict[str, str], list[tuple[int, int]]]:
@@ -279,39 +374,6 @@ def _top_level(text: str, start: int) -> tuple[dict[str, str], list[tuple[int, i
                 field="data",
             )
     return {key: text[a:b] for key, (a, b) in tops.items()}, pieces
-
-
-def _quick_chunk(
-    chunk: list[str],
-    limits: Limits,
-    require_ids: bool,
-    events: list[Event],
-    heartbeats: list[Event],
-    ids: list[RawId],
-) -> bool:
-    """Try the quick road for some elements of a frame that could not take it whole."""
-    data = f"[{','.join(chunk)}]".encode("utf-8", "surrogatepass")
-    try:
-        wires = _ELEMENTS.decode(data)
-    except _UNREADABLE:
-        return False
-    if len(ENCODER.encode(wires)) != len(data):
-        return False
-    understood = _quick(wires, data, limits, require_ids)
-    if understood is None:
-        return False
-    events += understood[0]
-    heartbeats += understood[1]
-    ids += [w.id for w in wires if w.id is not None and w.id is not UNSET]
-    return True
-
-
-def _anon_id_of(events: list[Event], heartbeats: list[Event]) -> str | None:
-    """Return the frame's anonId: the newest, should old ones wait in the sender's queue."""
-    for event in (*reversed(heartbeats), *reversed(events)):
-        if event.anon_id is not None:
-            return event.anon_id
-    return None
 
 
 def _confirmation(text: str | None) -> tuple[bool, object]:

@@ -38,6 +38,7 @@ _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}"]', re.DOTALL)
 _SCALAR = re.compile(r'[^\s,\]}\[{":]++')
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_PLAIN = re.compile(r'"[^"\\\x00-\x1f]*+"')  #: A string that needs no decoding.
 _CLIP = 40
 
 ENCODER: Final = msgspec.json.Encoder()
@@ -136,27 +137,38 @@ def decode(text: str, field: str, *, keys: int) -> object:
         RequestFault: It is not JSON, or an object in it names a key twice or too many.
 
     """
-
-    def pairs(found: list[tuple[str, object]]) -> dict[str, object]:
-        if len(found) > keys:
-            raise RequestFault(f"{field} has an object of more than {keys} keys", field=field)
-        built = dict(found)
-        if len(built) != len(found):
-            seen: set[str] = set()
-            twice = next(key for key, _ in found if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise RequestFault(f"{field} names the key {clip(twice)} twice", field=field)
-        return built
-
+    if _PLAIN.fullmatch(text):
+        return text[1:-1]
     try:
-        return json.loads(
-            text,
-            object_pairs_hook=pairs,
-            parse_int=_integer,
-            parse_float=_number,
-            parse_constant=lambda word: Unfit(word, "must be a finite number"),
-        )
+        return _decoder(keys).decode(text)
+    except _Ambiguous as exc:
+        raise RequestFault(f"{field} {exc}", field=field) from None
     except ValueError as exc:
         raise RequestFault(f"{field} is not JSON: {exc}", field=field) from None
+
+
+class _Ambiguous(Exception):
+    """An object that readers may understand differently."""
+
+
+@functools.lru_cache(maxsize=16)
+def _decoder(keys: int) -> json.JSONDecoder:
+    def pairs(found: list[tuple[str, object]]) -> dict[str, object]:
+        if len(found) > keys:
+            raise _Ambiguous(f"has an object of more than {keys} keys")
+        built = dict(found)
+        if len(built) != len(found):
+            names = [key for key, _ in found]
+            twice = next(key for n, key in enumerate(names) if key in names[:n])
+            raise _Ambiguous(f"names the key {clip(twice)} twice")
+        return built
+
+    return json.JSONDecoder(
+        object_pairs_hook=pairs,
+        parse_int=_integer,
+        parse_float=_number,
+        parse_constant=lambda word: Unfit(word, "must be a finite number"),
+    )
 
 
 def depth(text: str) -> int:
