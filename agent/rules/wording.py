@@ -11,6 +11,8 @@ import unicodedata
 from datetime import datetime, tzinfo
 
 ELLIPSIS = "…"
+MARKS_IN_A_ROW = 4  #: More combining marks on one letter paint over the lines around it.
+JOINERS = "\u200c\u200d"  #: Persian and emoji need them, and they move nothing.
 _CONTROL_PICTURES = 0x2400  #: U+2400 SYMBOL FOR NULL; the next 31 follow the C0 controls.
 #: Cc controls, Cf formats (bidi overrides among them), Cs lone surrogates, Co private use,
 #: Zl and Zp line separators: none has a shape of its own, some have a power of their own.
@@ -28,11 +30,18 @@ def visible(text: str, limit: int = 200) -> str:
     clipped = text if len(text) <= limit else text[: max(0, limit - 1)] + ELLIPSIS
     if clipped.isascii() and clipped.isprintable():
         return clipped  # nearly always
-    return "".join(_shown(character) for character in clipped)
+    shown, marks = [], 0
+    for character in clipped:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks <= MARKS_IN_A_ROW:
+            shown.append(_shown(character))
+    return "".join(shown)
 
 
 def _shown(character: str) -> str:
     code = ord(character)
+    if character in JOINERS:
+        return character
     if code < 0x20:
         return chr(_CONTROL_PICTURES + code)
     if code == 0x7F:
