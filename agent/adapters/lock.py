@@ -24,7 +24,7 @@ from types import TracebackType
 import msgspec
 
 from agent.adapters.private_files import FILE_MODE, read_private
-from tracking.errors import AgentRunning, SettingsFault, StorageFault
+from tracking.errors import AgentRunning, Bug, SettingsFault, StorageFault
 
 WRITING_S = 0.5  #: How long the winner may take from holding the lock to having signed it.
 
@@ -89,7 +89,7 @@ class Lock:
                 ) from exc
             return cls(path, holder, fd)
 
-    def clear_stale_socket(self, path: Path) -> bool:
+    def clear_stale_socket(self, path: Path, *, uid: int | None = None) -> bool:
         """Remove the socket that a dead agent left; tell whether there was one.
 
         Raises:
@@ -97,7 +97,8 @@ class Lock:
 
         """
         if self._fd < 0:
-            raise ValueError("the lock was released")
+            raise Bug("only the holder of the lock removes a socket")
+        uid = os.getuid() if uid is None else uid
         try:
             found = path.lstat()
         except FileNotFoundError:
@@ -105,10 +106,10 @@ class Lock:
         if not stat.S_ISSOCK(found.st_mode):
             kind = "a link" if stat.S_ISLNK(found.st_mode) else "not a socket"
             raise SettingsFault(
-                f"{path} is {kind}, so it is not ours to remove",
+                f"{path} is {kind}, it is not ours to remove",
                 advice="Look at it, move it away, and start again.",
             )
-        if found.st_uid != os.getuid():
+        if found.st_uid != uid:
             raise SettingsFault(
                 f"{path} is a socket of user {found.st_uid}",
                 advice="Remove it, or set HOMING_HOME to a folder of your own.",
