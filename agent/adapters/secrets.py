@@ -136,7 +136,7 @@ class Secrets:
 
     def _organisation_key(self, path: Path) -> DeviceKey:
         try:
-            raw = read_private(path.expanduser(), shared=True)
+            raw = read_private(path, shared=True)
         except (SettingsFault, StorageFault) as fault:
             raise SecretFault(f"the organisation's key: {fault}", advice=fault.advice) from fault
         if raw is None:
@@ -185,7 +185,7 @@ class Secrets:
         """
         entry = token_entry(self.service, origin)
         if file is not None:
-            text = _read_token(file.expanduser())
+            text = _read_token(file)
             if text is None:
                 raise SecretFault(
                     f"the token file {file} does not exist",

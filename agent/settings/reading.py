@@ -123,8 +123,10 @@ def read_value(spec: Spec, value: object, *, from_text: bool) -> float | str:
             raise ValueError("must be one line of printable text")
         if words and value not in words:
             raise ValueError(f"must be one of {spec.bounds}{nearest(value, words)}")
-        if spec.meta.get("path") and value and not _is_absolute(value):
-            raise ValueError(f"must be {spec.bounds}")  # not shown: it may be the key itself
+        if spec.meta.get("path") and value:
+            value = _absolute(value)
+            if value is None:
+                raise ValueError(f"must be {spec.bounds}")  # not shown: it may be the key itself
     else:
         low, high = spec.meta["low"], spec.meta["high"]
         if not math.isfinite(value) or not low <= value <= high:
@@ -256,7 +258,7 @@ def _upstreams(entries: object, here: str, wrong: Mistakes) -> tuple[Upstream, .
     endpoint = _text(entry, "endpoint", NUCLEUS, where, wrong, rule=check_endpoint)
     data_api = _text(entry, "data_api", "", where, wrong, rule=check_origin)
     token_file = _text(entry, "token_file", "", where, wrong)
-    if token_file and not _is_absolute(token_file):
+    if token_file and (token_file := _absolute(token_file)) is None:
         wrong.add(f"{where}.token_file", "must be an absolute path")  # it may be the token itself
     if token_file and not data_api:
         wrong.add(f"{where}.token_file", "is for a Data API, but data_api is not set")
@@ -311,8 +313,11 @@ def _number(text: str) -> object:
     return text
 
 
-def _is_absolute(value: str) -> bool:
-    return value.startswith("~/") or Path(value).is_absolute()
+def _absolute(path: str) -> str | None:
+    """Return a path with ``~`` spelled out, or None if it depends on where a program runs."""
+    if path.startswith("~/"):
+        path = os.path.expanduser(path)  # noqa: PTH111 - pathlib raises where there is no home
+    return path if Path(path).is_absolute() else None
 
 
 def _hint(key: str, known: Iterable[str]) -> str:

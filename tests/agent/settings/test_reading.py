@@ -170,7 +170,7 @@ def test_an_app_of_the_settings_file_with_its_upstream(toml: Path) -> None:
             kind="nucleus",
             endpoint="ws://127.0.0.1:7780",
             data_api="http://127.0.0.1:7780",
-            token_file="~/token",
+            token_file=str(Path.home() / "token"),
         ),
     )
     assert load(toml, {}).app("acme-notes") == app
@@ -234,6 +234,15 @@ def test_a_key_that_was_pasted_where_its_file_belongs_is_not_repeated(toml: Path
     said = complaints(toml, f'[identity]\norganisation_key = "{"ab" * 32}"\n')
     assert "identity.organisation_key: must be an absolute path, or empty" in said
     assert "abab" not in said
+
+
+def test_a_path_in_ones_home_is_spelled_out_and_no_path_depends_on_where_we_run(
+    toml: Path,
+) -> None:
+    toml.write_text('[link]\nca_file = "~/ca.pem"\n')
+    assert load(toml, {}).link.ca_file == str(Path.home() / "ca.pem")
+    for elsewhere in ("ca.pem", "./ca.pem", "../ca.pem", "~root/ca.pem", "~"):
+        assert "must be an absolute path" in complaints(toml, f'[link]\nca_file = "{elsewhere}"\n')
 
 
 def test_a_file_that_is_no_toml_is_named_with_the_line(toml: Path) -> None:
