@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import termios
 import tty
 from types import TracebackType
 from typing import Self, TextIO
+
+#: What arrows and function keys send (ECMA-48 §5.4); their letters are no commands.
+_SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)
 
 
 class Keyboard:
@@ -51,5 +55,4 @@ class Keyboard:
             return None
         if not raw:
             return None
-        # an arrow or a function key: its letters are no commands
-        return "" if raw.startswith(b"\x1b") else raw.decode("ascii", "ignore").lower()
+        return _SEQUENCE.sub(b"", raw).decode("ascii", "ignore").lower()
