@@ -5,7 +5,9 @@
     └── Fault              the world's doing; expected, named, fit to show a person
         ├── SettingsFault  a file, variable or flag says something impossible; exit 78
         ├── SecretFault    the OS keyring is locked, absent, or refused us
-        ├── StorageFault   the disk is full, read-only or damaged
+        ├── StorageFault   the disk is read-only, or not ours to write
+        │   ├── DiskFull   no room; nothing was stored, deletions still work
+        │   └── Damaged    what was read is not what was written
         ├── RequestFault   a local app, or a client of the collector, asked for what we refuse
         │   └── OverQuota  too much at once: not acknowledged, come back later
         ├── AgentGone      no agent answers on the local socket; exit 69
@@ -56,6 +58,14 @@ class SecretFault(Fault):
 
 class StorageFault(Fault):
     code = "storage"
+
+
+class DiskFull(StorageFault):
+    code = "storage.full"
+
+
+class Damaged(StorageFault):
+    code = "storage.damaged"
 
 
 class RequestFault(Fault):

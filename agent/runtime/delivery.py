@@ -16,7 +16,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agent.adapters.outbox import Batch, Outbox
+from agent.adapters.outbox import Outbox
+from agent.adapters.segments import Batch
 from agent.adapters.websocket_link import WebSocketLink
 from agent.door import LinkStatus
 from agent.rules.batching import MAX_BATCH_BYTES, MAX_BATCH_EVENTS

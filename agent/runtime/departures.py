@@ -156,7 +156,7 @@ class Departures:
 
     def _heard(self, app_id: str, notice: Notice | Died) -> None:
         if isinstance(notice, Died):
-            self.on_death(notice.error)
+            self.on_death(notice)
         elif not self._closed:
             self.tell(app_id, notice)
 
