@@ -251,13 +251,12 @@ class LinkRule:
         soon = max(self._told, now + self.rng() * self.wake_s)
         if self.state is State.WAITING and self.next_try is not None:
             soon = min(soon, self.next_try)
-        else:
-            self.reason = None
         self.state, self.next_try = State.WAITING, soon
         return orders
 
     def _cut(self) -> list[Order]:
         """End the dial under way, if any, from our side."""
+        self._tried.clear()
         if self.state not in (State.DIALING, State.LIVE):
             return []
         orders: list[Order] = [HangUp(self.dial)]
@@ -273,8 +272,6 @@ class LinkRule:
         self.state, self.reason = State.LIVE, None
         self._opened, self._acknowledged = now, False
         self._lending = self._drained = False
-        self._ack_by = None
-        self._tried.clear()
         orders = self._beat_now(now)
         if self.remembered != self.form:
             self.remembered = self.form
@@ -343,8 +340,7 @@ class LinkRule:
         return orders + self._lend()
 
     def _release(self) -> list[Order]:
-        self._lending = False
-        self._answer_by = self._ack_by = None
+        self._ack_by = None
         if not self._flight:
             return []
         self._flight.clear()
