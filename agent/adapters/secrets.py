@@ -125,13 +125,20 @@ class Secrets:
         return DeviceKey(key, Kept("keyring"))
 
     def forget_device_key(self) -> list[str]:
-        """Delete the device key wherever it is; return where it was. The organisation's stays."""
+        """Delete the device key wherever it is; return where it was. The organisation's stays.
+
+        Raises:
+            SecretFault: The keyring is locked; everything else is gone.
+
+        """
         gone = []
-        if self._delete(self.service, DEVICE_KEY):
-            gone.append("keyring")
+        if self._memory.pop((self.service, DEVICE_KEY), None) is not None:
+            gone.append("memory")
         if self.key_file.exists() or self.key_file.is_symlink():
             self.key_file.unlink()
             gone.append(str(self.key_file))
+        if self._delete(self.service, DEVICE_KEY):
+            gone.append("keyring")
         return gone
 
     def _organisation_key(self, path: Path) -> DeviceKey:
