@@ -243,6 +243,7 @@ class Desk:
     out: io.StringIO = field(default_factory=io.StringIO)
     err: io.StringIO = field(default_factory=io.StringIO)
     lane: Callable[[], Any] | None = None
+    face: Callable[[Mapping[str, str], bool], int] | None = None
     env: dict[str, str] = field(default_factory=dict)
 
     def run(self, *words: str) -> int:
@@ -257,6 +258,7 @@ class Desk:
             env={"HOMING_HOME": str(self.home)} | self.env,
             door=self._door,  # type: ignore[arg-type]
             lane=self.lane or self._no_lane,
+            face=self.face,
         )
         return main(words, shell)
 

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -261,10 +261,8 @@ def fake_host(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
     def install(code: int) -> list[Any]:
         module = types.ModuleType("agent.host")
 
-        def run_headless(env: dict[str, str], *, supervisor: Any) -> int:
-            if supervisor is not None:
-                supervisor.ready("up")
-            calls.append((env["HOMING_HOME"], supervisor))
+        def run_headless(env: dict[str, str], *, supervisor: Any, flags: dict[str, Any]) -> int:
+            calls.append((env["HOMING_HOME"], supervisor, flags))
             return code
 
         module.run_headless = run_headless  # type: ignore[attr-defined]
@@ -279,7 +277,11 @@ def test_the_headless_agent_gets_the_environment_and_its_code_is_ours(
 ) -> None:
     calls = fake_host(75)
     assert desk.run("agent") == 75
-    assert calls == [(str(desk.home), None)]
+    assert desk.run("agent", "--keep-here") == 75
+    assert calls == [
+        (str(desk.home), None, {}),
+        (str(desk.home), None, {"far_end.keep_here": "yes"}),
+    ]
 
 
 def test_notify_without_a_service_manager_runs_all_the_same(
@@ -295,6 +297,19 @@ def test_a_tray_without_a_display_or_a_terminal_says_what_to_run(desk: Any) -> N
     assert desk.run() == 1
     assert "no display" in desk.complained
     assert "homing agent" in desk.complained
+
+
+def test_a_tray_with_a_display_is_the_faces_business(desk: Any) -> None:
+    shown: list[Any] = []
+
+    def face(env: Mapping[str, str], keep_here: bool) -> int:
+        shown.append((env["DISPLAY"], keep_here))
+        return 0
+
+    desk.face, desk.env = face, {"DISPLAY": ":1"}
+    assert desk.run() == 0
+    assert desk.run("--keep-here") == 0
+    assert shown == [(":1", False), (":1", True)]
 
 
 def test_a_tray_without_qt_names_the_extra(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -370,3 +370,22 @@ def test_ctrl_c_says_how_to_go_on(agent: Agent, tmp_path: Path) -> None:
     assert complained == (
         "homing: interrupted\n        Import the file again to go on: nothing is stored twice.\n"
     )
+
+
+def test_a_person_who_watches_sees_a_bar_and_a_clean_line_afterwards(
+    importing: Any, agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watched(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("agent.cli.progress.REFRESH_S", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    importing.err = Watched()
+    file = written(tmp_path / "f.ndjson", *({"name": f"n{n}"} for n in range(1_000)))
+    threads = threading.active_count()
+    assert importing.run("import", file) == 0
+    assert "1,000 events" in importing.complained
+    assert importing.complained.endswith("\x1b[2K"), "the bar is wiped away"
+    assert threading.active_count() == threads
+    assert "\x1b" not in importing.said
