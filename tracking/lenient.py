@@ -25,6 +25,11 @@ _LEGACY: Final = {  # names that clients before `type` used for more than events
     "nucleus:props": Kind.PROPS,
     "nucleus:heartbeat": Kind.HEARTBEAT,
 }
+_FIELDS: Final = frozenset(
+    {"type", "event", "name", "id", "date", "sessionId", "userId", "anonId", "deviceId"}
+    | {"machineId", "appId", "payload", "data", "client", "appType", "moduleVersion", "process"}
+    | {"platform", "osVersion", "totalRam", "version", "language", "locale", "arch"}
+)
 _SHELLS: Final = 2  #: A14: "repeat once".
 
 
@@ -116,9 +121,10 @@ class _Reader:
             raise RequestFault(
                 f"{self.field} names the key {strict_json.clip(twice)} twice", field=self.field
             )
-        if len(self.members) > self.limits.keys:
+        unknown = len(self.members.keys() - _FIELDS)
+        if unknown > self.limits.keys:
             raise RequestFault(
-                f"{self.field} has {len(self.members)} keys, the limit is {self.limits.keys}",
+                f"{self.field} has {unknown} unknown keys, the limit is {self.limits.keys}",
                 field=self.field,
             )
         size = len(text.encode("utf-8", "surrogatepass"))
@@ -205,6 +211,8 @@ class _Reader:
 
     def _text(self, key: str) -> str | None:
         """Return what should be text as text; numbers pass, as apps number their users."""
+        if key not in self.members:
+            return None
         field = f"{self.field}.{key}"
         value = self._value(key)
         strict_json.check_value(value, field)
@@ -223,6 +231,8 @@ class _Reader:
 
     def _fact(self, key: str) -> str | None:
         """Return text that only describes the machine: worth less than the event, so optional."""
+        if key not in self.members:
+            return None
         value = self._value(key)
         if isinstance(value, (bool, dict, list, strict_json.Unfit)):
             return None
