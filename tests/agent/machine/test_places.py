@@ -179,9 +179,11 @@ def test_somebody_elses_link_as_home_is_refused_and_ones_own_is_followed(
 
 
 def test_a_socket_path_that_is_too_long_becomes_a_short_one_that_everybody_finds(
-    tmp_path: Path, runtime: Path
+    tmp_path: Path, shared: Path
 ) -> None:
     home = tmp_path / ("long" * 30)
+    runtime = shared / "user"  # short, as /run/user/1000 is
+    runtime.mkdir(mode=0o700)
     env = {"HOMING_HOME": str(home), "XDG_RUNTIME_DIR": str(runtime)}
     places = Places.find(env)
     assert places.check_socket().parent == runtime / "homing"
