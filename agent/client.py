@@ -42,10 +42,11 @@ T = TypeVar("T")
 
 
 class News(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One message of ``/v1/watch``: a status, or events as they pass."""
+    """One message of ``/v1/watch``: a status, events as they pass, or a wish for the window."""
 
     status: Status | None = None
     events: tuple[Passing, ...] = ()
+    raise_window: bool = False
 
 
 class _Queued(msgspec.Struct, frozen=True):
@@ -58,6 +59,10 @@ class _Wire(msgspec.Struct, frozen=True):
 
 class _Checks(msgspec.Struct, frozen=True):
     checks: tuple[Check, ...]
+
+
+class _Raised(msgspec.Struct, frozen=True):
+    raised: bool
 
 
 class _Count(msgspec.Struct, frozen=True):
@@ -79,12 +84,17 @@ class LocalDoor:
     Args:
         address: The Unix socket's path, or a :class:`LocalAddress`.
 
+    Attributes:
+        on_raise: A window that shows through this door sets it: called, from the watch's thread,
+            when a second start wants that window in front.
+
     """
 
     def __init__(self, address: Path | str | LocalAddress) -> None:
         self.address = (
             address if isinstance(address, LocalAddress) else LocalAddress(path=str(address))
         )
+        self.on_raise: Callable[[], None] | None = None
 
     def status(self) -> Status:
         return self._ask(Status, "GET", "/v1/status")
@@ -95,7 +105,7 @@ class LocalDoor:
         on_events: Callable[[tuple[Passing, ...]], None] | None = None,
         on_gone: Callable[[str], None] | None = None,
     ) -> Callable[[], None]:
-        watcher = _Watcher(self.address, on_status, on_events, on_gone)
+        watcher = _Watcher(self.address, on_status, on_events, on_gone, self.on_raise)
         watcher.start()
         return watcher.stop
 
@@ -154,9 +164,9 @@ class LocalDoor:
     def stop(self) -> None:
         ask(self.address, "POST", "/v1/stop", {})
 
-    def raise_window(self) -> None:
-        """Ask the tray that is already running to show its window [R4, R13]."""
-        ask(self.address, "POST", "/v1/raise", {})
+    def raise_window(self) -> bool:
+        """Ask a tray that is already running to show its window; tell whether there is one."""
+        return self._ask(_Raised, "POST", "/v1/raise", {}).raised
 
     def _ask(
         self,
@@ -186,7 +196,9 @@ class _Watcher:
         on_status: Callable[[Status], None],
         on_events: Callable[[tuple[Passing, ...]], None] | None,
         on_gone: Callable[[str], None] | None,
+        on_raise: Callable[[], None] | None,
     ) -> None:
+        self._on_raise = on_raise
         self._address = address
         self._on_status = on_status
         self._on_events = on_events
@@ -207,7 +219,11 @@ class _Watcher:
             self._thread.join(5.0)
 
     def _run(self) -> None:
-        path = "/v1/watch?events=1" if self._on_events else "/v1/watch"
+        wanted = {
+            "events": "1" if self._on_events else None,
+            "face": "1" if self._on_raise else None,
+        }
+        path = _path("/v1/watch", **wanted)
         decoder = msgspec.json.Decoder(News)
         while not self._stopped.is_set():
             try:
@@ -219,6 +235,8 @@ class _Watcher:
                         self._on_status(news.status)
                     if news.events and self._on_events is not None:
                         self._on_events(news.events)
+                    if news.raise_window and self._on_raise is not None:
+                        self._on_raise()
                 reason = "the agent stopped"
             except (AgentGone, Fault) as fault:
                 reason = str(fault)

@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from typing import Any, Literal, NoReturn, TypeVar
@@ -28,7 +28,7 @@ from agent.adapters.local_listener import listen_loopback, listen_unix
 from agent.adapters.lock import Lock
 from agent.adapters.places import Places
 from agent.adapters.systemd import Supervisor
-from agent.client import LOOPBACK_FILE, News
+from agent.client import LOOPBACK_FILE
 from agent.door import (
     Check,
     Passing,
@@ -191,8 +191,8 @@ class HostDoor:
         """As the door says; callbacks run on the core's thread and must not block it."""
 
         async def listen() -> None:
-            stream: AsyncIterator[News] = self._controls.watch(events=on_events is not None)
-            async with contextlib.aclosing(stream):  # type: ignore[type-var]
+            wanted = self._controls.watch(events=on_events is not None)
+            async with contextlib.aclosing(wanted) as stream:
                 async for news in stream:
                     if news.status is not None:
                         on_status(news.status)

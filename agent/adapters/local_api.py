@@ -8,8 +8,9 @@ docs/local-api.md shows each with a line of curl that a test runs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Literal, Protocol, TypeVar
 
 import msgspec
@@ -61,8 +62,14 @@ class Control(Protocol):
     """What the routes ask of the core. Called on the core's loop."""
 
     def status(self) -> Status: ...
-    def news(self, events: bool) -> AsyncIterator[bytes]:
-        """Yield the messages of one watcher: newest status, at most four times a second."""
+    def news(self, *, events: bool, face: bool) -> AsyncGenerator[bytes, None]:
+        """Yield the messages of one watcher: newest status, at most four times a second.
+
+        Args:
+            events: It also wants events as they pass.
+            face: It is a window, and can be raised.
+
+        """
         ...
 
     async def send(self, body: SendBody) -> Sent: ...
@@ -211,7 +218,10 @@ def _control_routes(control: Control) -> list[Route | WebSocketRoute]:
 
     async def watch(socket: WebSocket) -> None:
         await socket.accept()
-        news = control.news(socket.query_params.get("events") == "1")
+        news = control.news(
+            events=socket.query_params.get("events") == "1",
+            face=socket.query_params.get("face") == "1",
+        )
         listener = asyncio.create_task(_until_gone(socket))
         teller = asyncio.create_task(_tell(socket, news))
         done, rest = await asyncio.wait({listener, teller}, return_when=asyncio.FIRST_COMPLETED)
@@ -252,10 +262,11 @@ async def _until_gone(socket: WebSocket) -> None:
         return
 
 
-async def _tell(socket: WebSocket, news: AsyncIterator[bytes]) -> None:
+async def _tell(socket: WebSocket, news: AsyncGenerator[bytes, None]) -> None:
     try:
-        async for message in news:
-            await socket.send_text(message.decode())
+        async with contextlib.aclosing(news):
+            async for message in news:
+                await socket.send_text(message.decode())
         await socket.close(1001)
     except (WebSocketDisconnect, RuntimeError):
         return

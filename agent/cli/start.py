@@ -53,7 +53,10 @@ def start_tray(args: argparse.Namespace, shell: Shell) -> int:
     """Show the tray; without Qt or a display the terminal view; without a terminal a hint."""
     why = _no_window(shell)
     if why is None and shell.face is not None:
-        return shell.face(shell.env, args.keep_here)
+        code = shell.face(shell.env, args.keep_here)
+        if code >= 0:
+            return code
+        why = ("the display does not answer", "This is the terminal view.")
     if why is not None:
         shell.complain(*why)
     if shell.out.isatty() and shell.inward.isatty():

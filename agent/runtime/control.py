@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import msgspec
 
@@ -41,13 +41,13 @@ class Controls:
     def status(self) -> Status:
         return self.core.status()
 
-    def watch(self, *, events: bool) -> AsyncIterator[News]:
+    def watch(self, *, events: bool, face: bool = False) -> AsyncGenerator[News, None]:
         """Yield what a watcher is told."""
         before = self.core.intake.passing if events else ()
-        return self.core.watchers.news(events=events, before=tuple(before))
+        return self.core.watchers.news(events=events, face=face, before=tuple(before))
 
-    async def news(self, events: bool) -> AsyncIterator[bytes]:
-        async with contextlib.aclosing(self.watch(events=events)) as stream:  # type: ignore[type-var]
+    async def news(self, *, events: bool, face: bool) -> AsyncGenerator[bytes, None]:
+        async with contextlib.aclosing(self.watch(events=events, face=face)) as stream:
             async for news in stream:
                 yield msgspec.json.encode(news)
 
@@ -189,10 +189,10 @@ class Controls:
 
     async def raise_window(self) -> bool:
         raised = self.core.on_raise
-        if raised is None:
-            return False
-        raised()
-        return True
+        if raised is not None:
+            raised()
+            return True
+        return self.core.watchers.raise_faces()
 
     async def stop(self) -> None:
         # a moment later, so that this answer still gets out

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -25,6 +25,8 @@ Row = tuple[int, str, bytes]
 @dataclass(slots=True)
 class _Watcher:
     events: bool
+    face: bool
+    raise_it: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     rows: deque[Row] = field(default_factory=lambda: deque(maxlen=MOST_EVENTS))
 
@@ -55,20 +57,31 @@ class Watchers:
             if watcher.events:
                 watcher.rows.extend(islice(rows, max(0, len(rows) - count), None))
 
+    def raise_faces(self) -> bool:
+        """Ask every window that watches to come to the front; tell whether there is one."""
+        faces = [watcher for watcher in self._all if watcher.face]
+        for watcher in faces:
+            watcher.raise_it = True
+            watcher.changed.set()
+        return bool(faces)
+
     def close(self) -> None:
         """End every watch."""
         self._closed = True
         self.changed()
 
-    async def news(self, *, events: bool, before: Iterable[Row] = ()) -> AsyncIterator[News]:
+    async def news(
+        self, *, events: bool, face: bool = False, before: Iterable[Row] = ()
+    ) -> AsyncGenerator[News, None]:
         """Yield the status now, and again after changes, until the agent stops.
 
         Args:
             events: Also tell events as they pass.
+            face: It is a window that can be raised.
             before: Events that passed already, told first.
 
         """
-        watcher = _Watcher(events)
+        watcher = _Watcher(events, face)
         watcher.rows.extend(before)
         watcher.changed.set()
         self._all.append(watcher)
@@ -82,7 +95,12 @@ class Watchers:
                 watcher.changed.clear()
                 rows = tuple(watcher.rows)
                 watcher.rows.clear()
-                yield News(status=self.newest(), events=passing(rows) if rows else ())
+                raise_it, watcher.raise_it = watcher.raise_it, False
+                yield News(
+                    status=self.newest(),
+                    events=passing(rows) if rows else (),
+                    raise_window=raise_it,
+                )
                 await asyncio.sleep(SPACING_S)
         finally:
             self._all.remove(watcher)
