@@ -249,6 +249,11 @@ class WebSocket(WebSocketsSansIOProtocol):
         else:
             super().handle_parser_exception()
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # refused is answered; uvicorn logs it as forgotten
+
     def pause_writing(self) -> None:
         # It asks (pings, frames) and does not read the answers: then it is not read either.
         super().pause_writing()

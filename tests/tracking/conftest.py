@@ -96,6 +96,7 @@ class FarEnd:
 
     def __init__(self, folder: Path, sink: MemorySink, **options: Any) -> None:
         self.sink = sink
+        self.clients: list[socket.socket] = []
         self.path = str(folder / "s.sock")
         self.limits: Limits = options.pop("limits", Limits())
         require_ids = options.pop("require_ids", False)
@@ -123,6 +124,8 @@ class FarEnd:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
     def stop(self) -> None:
+        for client in self.clients:
+            client.close()
         self.run(self.listener.drain(1.0))
 
         async def rest() -> None:
@@ -139,18 +142,24 @@ class FarEnd:
     # --- clients -------------------------------------------------------------------------------
 
     def connect(self, *, unix: bool = False) -> socket.socket:
+        """Return a client's socket; it is closed with the far end, if not before."""
         if unix:
             sock = socket.socket(socket.AF_UNIX)
             sock.settimeout(10)
             sock.connect(self.path)
-            return sock
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        else:
+            sock = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        self.clients.append(sock)
+        return sock
 
-    def websocket(self, path: str = "/app/A/track", **options: Any) -> websocket.WebSocket:
-        if options.pop("unix", False):
-            options["socket"] = self.connect(unix=True)
+    def websocket(
+        self, path: str = "/app/A/track", *, unix: bool = False, **options: Any
+    ) -> websocket.WebSocket:
         return websocket.create_connection(
-            f"ws://127.0.0.1:{self.port}{path}", timeout=10, **options
+            f"ws://127.0.0.1:{self.port}{path}",
+            timeout=10,
+            socket=self.connect(unix=unix),
+            **options,
         )
 
     def request(
