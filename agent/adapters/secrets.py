@@ -29,6 +29,7 @@ from agent.rules.identity import KEY_BYTES
 from tracking.errors import SecretFault, SettingsFault, StorageFault
 
 DEVICE_KEY = "device-key"
+APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  #: Fit to be part of a file's name (threat row 33).
 
 KeptIn = Literal[
     "keyring",
@@ -235,10 +236,9 @@ class Secrets:
         if not folder:
             return None
         name = credential_name(origin)
-        for path in (Path(folder, f"{name}-{app_id}"), Path(folder, name)):
-            if (text := _read_token(path)) is not None:
-                return text
-        return None
+        names = [f"{name}-{app_id}", name] if APP_ID.fullmatch(app_id) else [name]
+        found = (_read_token(Path(folder, one)) for one in names)
+        return next((text for text in found if text is not None), None)
 
     def _delete(self, service: str, name: str) -> bool:
         try:

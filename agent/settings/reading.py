@@ -72,8 +72,18 @@ def check_text(text: str, path: Path) -> Settings:
     return _merge(_parse(text, path), path, {}, {})
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """Return what the settings file says; nothing if it does not exist."""
+def read_file(path: Path, *, uid: int | None = None) -> dict[str, Any]:
+    """Return what the settings file says; nothing if it does not exist.
+
+    Args:
+        path: ``homing.toml``.
+        uid: Who we are; the file is ours or root's.
+
+    Raises:
+        SettingsFault: It is no file, no TOML, far too large, or others can change it.
+
+    """
+    uid = os.getuid() if uid is None else uid
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -84,7 +94,7 @@ def read_file(path: Path) -> dict[str, Any]:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             raise SettingsFault(f"{path} is not a file")
-        if found.st_mode & stat.S_IWOTH or found.st_uid not in {os.getuid(), 0}:
+        if found.st_mode & stat.S_IWOTH or found.st_uid not in {uid, 0}:
             # who writes this file decides where events go
             raise SettingsFault(
                 f"{path} can be changed by others",

@@ -57,6 +57,7 @@ def log_in(session: Path, daemon: str, *programs: str) -> list[str]:
         "XDG_CACHE_HOME": str(session / "cache"),
         "KEY_FILE": str(session / "state" / "device.key"),
         "PYTHON": sys.executable,
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
     }
     lines = []
     for number, program in enumerate(programs):

@@ -267,6 +267,9 @@ def test_a_systemd_credential_is_bound_to_its_origin_too(state: Path) -> None:
     assert secrets.token("https://evil.example.org", "notes") is None
     with pytest.raises(SecretFault, match="holds no token"):
         secrets.token(HOST, "paint")  # its file holds two words
+    (state / "outside").write_text("not_yours")
+    (folder / "homing-data-https-other.example.org-443-").mkdir()
+    assert secrets.token("https://other.example.org", "/../../outside") is None
 
 
 def test_a_token_is_forgotten_wherever_it_is(

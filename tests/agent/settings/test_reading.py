@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.settings import NUCLEUS, Upstream, load, specs
-from agent.settings.reading import check_text
+from agent.settings.reading import check_text, read_file
 from tracking.errors import SettingsFault
 
 NOTES = """
@@ -276,6 +278,29 @@ def test_a_file_that_everybody_may_change_is_refused(toml: Path) -> None:
     toml.chmod(0o666)
     with pytest.raises(SettingsFault, match="can be changed by others"):
         load(toml, {})
+
+
+def test_somebody_elses_file_is_refused(toml: Path) -> None:
+    toml.write_text("[outbox]\nmax_mib = 5\n")
+    uid = os.getuid()
+    assert read_file(toml, uid=uid)
+    if uid == 0:
+        os.chown(toml, 65534, 65534)
+    else:
+        uid += 1  # we cannot give it away, so we are the other one
+    with pytest.raises(SettingsFault, match="can be changed by others"):
+        read_file(toml, uid=uid)
+
+
+@given(st.text() | st.from_regex(r"[A-Za-z0-9_-]{1,64}"))
+def test_whatever_an_app_is_called_its_id_can_be_part_of_a_files_name(name: str) -> None:
+    text = f"[[apps]]\nid = {json.dumps(name)}\n"
+    try:
+        (app,) = check_text(text, Path("homing.toml")).apps
+    except SettingsFault:
+        return
+    assert (Path("/data") / f"x-{app.id}").parent == Path("/data")
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", app.id)
 
 
 json_like = st.recursive(
