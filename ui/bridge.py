@@ -17,7 +17,6 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 from PySide6.QtCore import QObject, Qt, QTimer, Signal, Slot
 
@@ -29,7 +28,6 @@ EVENTS_HELD = 500  #: Newest events kept between two refreshes; older ones are s
 WATCH_AGAIN_S = 3.0
 
 log = logging.getLogger("ui.bridge")
-T = TypeVar("T")
 
 
 class StatusBridge(QObject):
@@ -145,7 +143,7 @@ class EventsBridge(QObject):
             self.arrived.emit(events, skipped)
 
 
-class Answer(QObject, Generic[T]):
+class Answer(QObject):
     """How one command ended, told on the GUI thread.
 
     Signals:
@@ -187,7 +185,7 @@ class Commands(QObject):
         self._events = events
         self._door: Door | None = None
         self._unwatch: Callable[[], None] | None = None
-        self._letters: queue.SimpleQueue[tuple[Callable[[Door], object], Answer[object]] | None] = (
+        self._letters: queue.SimpleQueue[tuple[Callable[[Door], object], Answer] | None] = (
             queue.SimpleQueue()
         )
         self._closing = threading.Event()
@@ -197,16 +195,19 @@ class Commands(QObject):
         """Open the door and begin to watch."""
         self._thread.start()
 
-    def ask(self, command: Callable[[Door], object]) -> Answer[object]:
-        """Run ``command`` on the command thread; connect to the answer to hear how it ended.
-
-        The answer belongs to this object until it has been given, so a caller may forget it.
-        """
-        answer: Answer[object] = Answer(self)
+    def ask(
+        self,
+        command: Callable[[Door], object],
+        done: Callable[[object], object],
+        failed: Callable[[Fault], object],
+    ) -> None:
+        """Run ``command`` on the command thread; one of the others hears on the GUI thread."""
+        answer = Answer(self)  # lives here until it has been given, so a caller may forget it
+        answer.done.connect(done)
+        answer.failed.connect(failed)
         for ended in (answer.done, answer.failed):
             ended.connect(answer.deleteLater, Qt.ConnectionType.QueuedConnection)
-        self._letters.put((command, answer))
-        return answer
+        self._letters.put((command, answer))  # last: the answer may be there before this returns
 
     def close(self, patience_s: float = 2.0) -> None:
         """Stop watching and end the thread; a call that hangs in the door is left behind."""
@@ -243,7 +244,7 @@ class Commands(QObject):
             return False
         return True
 
-    def _run(self, command: Callable[[Door], object], answer: Answer[object]) -> None:
+    def _run(self, command: Callable[[Door], object], answer: Answer) -> None:
         assert self._door is not None
         try:
             said = command(self._door)

@@ -113,9 +113,7 @@ class Deeds(QObject):
         )
 
     def _ask(self, deed: Callable[[Door], object], done: str) -> None:
-        answer = self._commands.ask(deed)
-        answer.done.connect(lambda said: self._done(said, done))
-        answer.failed.connect(self._failed)
+        self._commands.ask(deed, lambda said: self._done(said, done), self._failed)
 
     def _done(self, said: object, sentence: str) -> None:
         if isinstance(said, Status):

@@ -81,7 +81,7 @@ class Tray(QObject):
         self._poll = QTimer(self)
         self._poll.timeout.connect(self._look)
         self._polls = 0
-        self._host_on_bus = False
+        self._host_on_bus = self._made_for_bus = False
         self._bus_watch = self._watch_bus()
         self._show()
 
@@ -165,7 +165,7 @@ class Tray(QObject):
         icon.activated.connect(self._activated)
         icon.messageClicked.connect(self._open_window)
         icon.show()
-        self.icon = icon
+        self.icon, self._made_for_bus = icon, self._host_on_bus
         log.info("shown in the tray over_dbus=%s", self._host_on_bus)
         self.present.emit(True)
 
@@ -204,14 +204,8 @@ class Tray(QObject):
             log.info("the tray host went away")
             self.present.emit(False)
             return
-        if self.icon is None:
-            self._look()
+        if self.icon is not None and self._made_for_bus:
+            self.present.emit(True)  # Qt registers it with the new host by itself
             return
-        # Made before this host, or for the last one: only a new one is sure to be seen.
-        self._remove()
-        QTimer.singleShot(0, self._make_again)
-
-    @Slot()
-    def _make_again(self) -> None:
-        if self.icon is None:
-            self._make()
+        self._remove()  # one that was made for no host, or for an older kind of tray, stays unseen
+        self._look()
