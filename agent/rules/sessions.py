@@ -59,7 +59,7 @@ def decide(
     Args:
         session: The app's session so far, None if it never had one.
         now_ms: Wall clock, Unix milliseconds.
-        own_init: One of the events is an ``init``.
+        own_init: One of the events is an ``init`` that names no session.
         own_session: Every one of the events names a session.
         fresh: Returns an id for a new session; called at most once.
 
