@@ -1,13 +1,16 @@
 """`homing outbox`: what waits to be sent, and what the far end refused for good.
 
 An export is read again by `homing import`: each line is a frame with its app and one event as
-it goes on the wire. Retry and drop act on dead letters only; what is pending is promised.
+it goes on the wire. What waits is streamed, so a full outbox needs no more memory than an empty
+one. Retry and drop act on dead letters only; what is pending is promised.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -15,6 +18,7 @@ import msgspec
 
 from agent.cli.parser import at_least_one, one_of
 from agent.cli.shell import DEGRADED, OK, Shell, UsageFault
+from agent.cli.streaming import stream_events
 from agent.cli.table import clock
 from agent.rules.wording import count, events, visible
 
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from agent.cli.parser import Parser
     from agent.door import Door, QueuedEvent
 
-ALL = 1_000_000  #: As many as the outbox may hold.
+MOST = 10_000  #: Rows that one listing of the agent answers at most.
 
 
 def declare(_name: str, parser: Parser) -> None:
@@ -80,41 +84,61 @@ def _list(args: argparse.Namespace, shell: Shell) -> int:
 
 def _export(args: argparse.Namespace, shell: Shell) -> int:
     door = shell.door()
-    depth = door.status().depth
-    there = depth.dead if args.dead else depth.events
-    queued = _queued(door, args, args.limit or max(1, there))
+    status = door.status()
+    apps = [app.app_id for app in status.apps] if args.app is None else [args.app]
+    waiting = sum(
+        app.dead if args.dead else app.pending for app in status.apps if app.app_id in apps
+    )
+    frames: Iterable[str]
+    if args.dead:
+        letters = _queued(door, args, min(args.limit or MOST, MOST))
+        frames = (_frame(letter.app_id, letter.body.encode()) for letter in letters)
+    else:
+        frames = (_frame(app, raw) for app in apps for raw in stream_events(shell.lane(), app))
+    frames = itertools.islice(frames, args.limit)
     if args.file == "-":
-        _write(queued, shell.out)
+        number = _write(frames, shell.out)
     else:
-        with _new_file(Path(args.file)) as file:
-            _write(queued, file)
-    said = f"exported {events(len(queued))}"
+        number = _write_file(frames, Path(args.file))
     if args.json and args.file != "-":
-        shell.json({"exported": len(queued), "there": there})
+        shell.json({"exported": number, "there": waiting})
     else:
-        shell.err.write(f"{said} to {args.file}\n" if args.file != "-" else f"{said}\n")
-    missed = args.app is None and args.limit is None and len(queued) < there
+        where = "" if args.file == "-" else f" to {args.file}"
+        shell.err.write(f"{events(number)} exported{where}\n")
+    missed = number < min(waiting, args.limit or waiting)
     if missed:
         shell.complain(
-            f"{count(there)} were there, the agent gave {count(len(queued))}",
-            "The newest are missing; export again once these are delivered.",
+            f"{count(waiting)} were there when it began, {count(number)} were exported",
+            "The others were delivered meanwhile, or are more than one listing holds.",
         )
     return DEGRADED if missed else OK
 
 
-def _new_file(path: Path) -> TextIO:
-    """Open a file that did not exist, for its owner alone."""
+def _frame(app_id: str, event: bytes) -> str:
+    frame = {"appId": app_id, "data": [msgspec.Raw(event)]}
+    return msgspec.json.encode(frame).decode() + "\n"
+
+
+def _write(frames: Iterable[str], out: TextIO) -> int:
+    number = 0
+    for frame in frames:
+        out.write(frame)
+        number += 1
+    return number
+
+
+def _write_file(frames: Iterable[str], path: Path) -> int:
+    """Write a file that did not exist, for its owner alone; a half one does not stay."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            try:
+                return _write(frames, file)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
     except OSError as exc:
-        raise UsageFault(f"{path} cannot be written: {exc.strerror}") from exc
-    return os.fdopen(descriptor, "w", encoding="utf-8")
-
-
-def _write(queued: tuple[QueuedEvent, ...], out: TextIO) -> None:
-    for event in queued:
-        frame = {"appId": event.app_id, "data": [msgspec.Raw(event.body.encode())]}
-        out.write(msgspec.json.encode(frame).decode() + "\n")
+        raise UsageFault(f"{path} cannot be written: {exc.strerror or exc}") from exc
 
 
 def _drop(args: argparse.Namespace, shell: Shell) -> int:
@@ -148,7 +172,7 @@ def _chosen(args: argparse.Namespace, door: Door) -> tuple[str, ...] | None:
     """Return the dead letters of one app, or None for all of them."""
     if args.app is None:
         return None
-    letters = door.dead_letters(app_id=args.app, limit=args.limit or ALL)
+    letters = door.dead_letters(app_id=args.app, limit=args.limit or MOST)
     return tuple(letter.id for letter in letters)
 
 

@@ -49,7 +49,7 @@ def _print_status(snapshot: Status, shell: Shell) -> None:
     for notice in snapshot.notices:
         if notice.text not in snapshot.sentence.text:
             since = span((now_ms - notice.since_ms) / 1000)
-            shell.say(f"{notice.severity}: {visible(notice.text, 500)} (for {since})")
+            shell.say(f"{notice.severity}: {visible(notice.text, 500).rstrip('.')} (for {since})")
     if snapshot.apps:
         shell.say()
         _print_apps(snapshot.apps, shell)

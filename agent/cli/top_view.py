@@ -56,7 +56,7 @@ class Page:
         head = Layout(self._head(width), size=2)
         keys = Layout(self._keys(), size=1)
         if self.status is None:
-            page.split_column(head, Layout(Text("")), keys)
+            page.split_column(head, Layout(Text(" ")), keys)
             return page
         status = self.status
         curve = _Fitted("Events per minute", lambda w, h: _curve(status, w, h, ascii_only))
@@ -89,7 +89,7 @@ class Page:
         if self.status is None:
             return Text("Looking for the agent …", style=QUIET)
         sentence = self.status.sentence
-        text = Text(visible(sentence.text, 2 * width), style=LOOK[sentence.state])
+        text = Text(visible(sentence.text, 2 * width) or " ", style=LOOK[sentence.state])
         for notice in self.status.notices:
             if notice.text not in sentence.text:
                 text.append(f" {visible(notice.text)}", style=QUIET)
@@ -106,7 +106,7 @@ class Page:
             ):
                 line.append(f" {key} ", style="reverse")
                 line.append(f" {does}  ")
-        line.append(visible(self.said))
+        line.append(visible(self.said) or " ")  # an empty text would be drawn as a placeholder
         return line
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.door import Depth, QueuedEvent, Status
+from agent.door import AppStatus, Depth, QueuedEvent, Status
 
 QUEUED = tuple(
     QueuedEvent(
@@ -52,25 +54,101 @@ def test_dead_letters_are_listed_with_the_far_ends_words(full: Any) -> None:
     assert full.said == "No dead letters.\n"
 
 
-def test_an_export_is_private_and_can_be_imported_again(full: Any, tmp_path: Path) -> None:
+class Exporting:
+    """The agent's end of an export: answers each connection with what an app has waiting."""
+
+    def __init__(self, events: Mapping[str, list[bytes]], *, cut: bool = False) -> None:
+        self.events = events
+        self.cut = cut
+        self.threads: list[threading.Thread] = []
+
+    def connect(self) -> socket.socket:
+        """Open a connection to it."""
+        ours, theirs = socket.socketpair()
+        self.threads.append(threading.Thread(target=self._answer, args=(theirs,)))
+        self.threads[-1].start()
+        return ours
+
+    def _answer(self, sock: socket.socket) -> None:
+        with sock, sock.makefile("rwb") as stream:
+            first = stream.readline().decode()
+            while stream.readline().strip():
+                pass
+            app = first.split()[1].partition("app=")[2]
+            if app not in self.events:
+                stream.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                return
+            stream.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for event in self.events[app]:
+                chunk = event + b"\n"
+                stream.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+            if not self.cut:
+                stream.write(b"0\r\n\r\n")
+
+    def join(self) -> None:
+        """Wait until every connection was answered."""
+        for thread in self.threads:
+            thread.join(10)
+
+
+@pytest.fixture
+def exporting(full: Any, status_of: Callable[..., Status]) -> Iterator[Any]:
+    """Three events of one app wait."""
+    app = AppStatus(
+        app_id="acme-notes", name="", consent="allowed", consent_from="", pending=3, dead=1
+    )
+    full.door.now = status_of(depth=Depth(events=3, dead=2), apps=(app,))
+    full.agent = Exporting({"acme-notes": [event.body.encode() for event in QUEUED]})
+    full.lane = full.agent.connect
+    yield full
+    full.agent.join()
+
+
+def test_an_export_is_private_and_can_be_imported_again(exporting: Any, tmp_path: Path) -> None:
     file = tmp_path / "rescued.ndjson"
-    assert full.run("outbox", "export", str(file)) == 0
+    assert exporting.run("outbox", "export", str(file)) == 0
+    assert exporting.complained == f"3 events exported to {file}\n"
     assert file.stat().st_mode & 0o777 == 0o600
     frames = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
     assert frames[0] == {"appId": "acme-notes", "data": [{"type": "event", "name": "n0"}]}
     assert len(frames) == 3
-    assert full.run("outbox", "export", str(file)) == 64  # never over a file that is there
-    assert "cannot be written" in full.complained
-    assert full.run("outbox", "export", "-") == 0
-    assert full.said == file.read_text("utf-8")
+    assert exporting.run("outbox", "export", str(file)) == 64  # never over a file that is there
+    assert "cannot be written: File exists" in exporting.complained
+    assert exporting.run("outbox", "export", "-") == 0
+    assert exporting.said == file.read_text("utf-8")
+    assert exporting.run("outbox", "export", "-", "--limit", "1") == 0
+    assert exporting.said.count("\n") == 1
+
+
+def test_an_export_as_json_says_how_many(exporting: Any, tmp_path: Path) -> None:
+    assert exporting.run("outbox", "export", str(tmp_path / "f"), "--json") == 0
+    assert json.loads(exporting.said) == {"exported": 3, "there": 3}
+
+
+def test_dead_letters_are_exported_too(exporting: Any) -> None:
+    assert exporting.run("outbox", "export", "-", "--dead") == 0
+    assert [json.loads(line)["appId"] for line in exporting.said.splitlines()] == [
+        "acme-notes",
+        "other",
+    ]
 
 
 def test_an_export_that_is_not_complete_says_so(
-    full: Any, status_of: Callable[..., Status]
+    exporting: Any, status_of: Callable[..., Status]
 ) -> None:
-    full.door.now = status_of(depth=Depth(events=5_000))
-    assert full.run("outbox", "export", "-") == 1
-    assert "5,000 were there, the agent gave 3" in full.complained
+    app = AppStatus(app_id="acme-notes", name="", consent="allowed", consent_from="", pending=5_000)
+    exporting.door.now = status_of(apps=(app,))
+    assert exporting.run("outbox", "export", "-") == 1
+    assert "5,000 were there when it began, 3 were exported" in exporting.complained
+
+
+def test_an_export_that_breaks_off_leaves_no_half_file(exporting: Any, tmp_path: Path) -> None:
+    exporting.agent.cut = True
+    file = tmp_path / "half"
+    assert exporting.run("outbox", "export", str(file)) == 69
+    assert not file.exists()
+    assert exporting.run("outbox", "export", str(file), "--app", "stranger") == 1
+    assert not file.exists()
 
 
 def test_retry_offers_all_dead_letters_or_those_of_one_app(full: Any) -> None:

@@ -225,6 +225,7 @@ def test_without_a_terminal_it_prints_one_snapshot(desk: Any) -> None:
     assert desk.run("top") == 0
     assert "\x1b" not in desk.said
     assert "Connected. 1,204 delivered today." in desk.said
+    assert " x 1)" not in desk.said, "an empty part must be empty, not the library's placeholder"
     assert not desk.door.asked
 
 
@@ -292,7 +293,9 @@ def test_what_is_not_known_is_said_not_invented(page: Callable[..., Page]) -> No
     for told in ("nothing told yet", "the far end does not tell", "no far end yet", "pid 4711"):
         assert told in shown
     assert "none passed" in drawn(Page(status=page().status), 80, 24)
-    assert "Looking for the agent" in drawn(Page(status=None), 80, 24)
+    waiting = drawn(Page(status=None), 80, 24)
+    assert "Looking for the agent" in waiting
+    assert "╭" not in waiting
 
 
 def test_a_hostile_name_stays_inside_its_line(page: Callable[..., Page]) -> None:

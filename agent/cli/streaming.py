@@ -1,0 +1,53 @@
+"""Answers of the local API that are too long to be held: read line by line as they come."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from urllib.parse import urlencode
+
+from tracking.errors import AgentGone, Fault
+
+PATIENCE_S = 60.0
+BLOCK_BYTES = 64 * 1024
+
+
+class _Connection(http.client.HTTPConnection):
+    """An HTTP connection over a socket that is open already."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__("localhost")
+        self.sock = sock
+
+
+def stream_events(connection: socket.socket, app_id: str) -> Iterator[bytes]:
+    """Yield each event of an app that waits in the outbox, oldest first, as it goes on the wire.
+
+    Args:
+        connection: To the agent; closed at the end.
+        app_id: Whose events.
+
+    Raises:
+        AgentGone: It went away before the end.
+        Fault: It refused.
+
+    """
+    connection.settimeout(PATIENCE_S)
+    with closing(_Connection(connection)) as asked:
+        try:
+            query = urlencode({"app": app_id})
+            asked.request("GET", f"/v1/outbox/export?{query}", headers={"Connection": "close"})
+            answer = asked.getresponse()
+            if answer.status != http.client.OK:
+                raise Fault(f"the agent refused the export: HTTP {answer.status}")
+            rest = b""
+            # not readline(): it takes a broken chunk for the end of the answer
+            while block := answer.read(BLOCK_BYTES):
+                *lines, rest = (rest + block).split(b"\n")
+                yield from lines
+            if rest:
+                yield rest
+        except (OSError, http.client.HTTPException) as exc:
+            raise AgentGone(f"the agent went away ({type(exc).__name__})") from exc
