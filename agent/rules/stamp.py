@@ -93,6 +93,64 @@ def stamp(
     )
 
 
+class Plain:
+    """Stamps the plain events of one frame: a name, a payload, perhaps a date, nothing else.
+
+    Most events are plain, and for them everything but the id is known once per frame; so the
+    parts are joined as bytes. The result equals :func:`stamp`'s, byte for byte (tested).
+
+    Args:
+        session_id: The app's session.
+        identity: The app's ids.
+        received_ms: Date of events that name none.
+
+    """
+
+    __slots__ = ("_date", "_heads", "_tail")
+
+    def __init__(self, *, session_id: int, identity: Identity, received_ms: int) -> None:
+        self._date = iso(received_ms).encode()
+        self._heads: dict[str, bytes] = {}
+        tail = {"sessionId": session_id, "anonId": identity.anon_id}
+        whole = msgspec.json.encode(tail | {"deviceId": identity.device_id})
+        self._tail = b'",' + whole[1:-1]
+
+    def stamp(self, event: Event, wire_id: str) -> bytes | None:
+        """Encode an event if it is plain, else return None."""
+        if (
+            event.kind is not Kind.EVENT
+            or event.type != "event"
+            or event.name is None
+            or event.session_id is not None
+            or event.device_id is not None
+            or event.user_id is not None
+            or event.anon_id is not None
+            or event.client is not None
+            or event.module_version is not None
+        ):
+            return None
+        name = event.name
+        head = self._heads.get(name)
+        if head is None:
+            head = b'{"type":"event","name":' + msgspec.json.encode(name) + b',"id":"'
+            self._heads[name] = head
+        date = self._date if event.date_ms is None else iso(event.date_ms).encode()
+        if event.payload is None:
+            return b"".join((head, wire_id.encode(), b'","date":"', date, self._tail, b"}"))
+        return b"".join(
+            (
+                head,
+                wire_id.encode(),
+                b'","date":"',
+                date,
+                self._tail,
+                b',"payload":',
+                event.payload,
+                b"}",
+            )
+        )
+
+
 def _extras(event: Event, facts: MachineFacts, version: str, module_version: str) -> dict[str, Any]:
     """Return the facts that an event carries beyond the basic ones."""
     words: dict[str, Any] = {

@@ -24,7 +24,7 @@ import msgspec
 from agent.adapters.outbox import Outbox
 from agent.rules.consent import Consent
 from agent.rules.sessions import decide
-from agent.rules.stamp import Identity, MachineFacts, opening, stamp
+from agent.rules.stamp import Identity, MachineFacts, Plain, opening, stamp
 from agent.runtime.desk import MOST_RECENT_SESSIONS, Desk, Profile
 from tracking.endpoints import Origin, Receipt
 from tracking.errors import Bug, Fault, OverQuota, RequestFault, StorageFault
@@ -211,6 +211,8 @@ class Intake:
             if draft.began or desk.dirty or now_ms - desk.written_ms >= PROFILE_EVERY_MS:
                 desk.written_ms = now_ms
             desk.profile, desk.dirty = draft.profile, False
+            for kind, count in draft.kinds.items():
+                self.outbox.count(app_id, now_ms - now_ms % HOUR_MS, kind, count)
             if draft.bodies:
                 written.desks.append((desk, draft.bodies))
                 written.accepted += len(draft.bodies)
@@ -291,20 +293,27 @@ class Intake:
             draft.began = True
             recent = (*recent, session.session_id)[-MOST_RECENT_SESSIONS:]
         draft.profile = _changed(draft.profile, session=session, recent=recent, user_id=user_id)
-        draft.bodies.extend(
-            stamp(
-                event,
-                wire_id=wire_id,
-                received_ms=now_ms,
-                session_id=session.session_id,
-                identity=identity,
-                facts=self.facts,
-                version=desk.version,
-                module_version=self.module_version,
-            )
-            for event, wire_id in zip(events, ids, strict=True)
-        )
-        draft.kinds.update(event.kind.value for event in events)
+        plain = Plain(session_id=session.session_id, identity=identity, received_ms=now_ms)
+        plains = 0
+        for event, wire_id in zip(events, ids, strict=True):
+            body = plain.stamp(event, wire_id)
+            if body is None:
+                draft.kinds[event.kind.value] += 1
+                body = stamp(
+                    event,
+                    wire_id=wire_id,
+                    received_ms=now_ms,
+                    session_id=session.session_id,
+                    identity=identity,
+                    facts=self.facts,
+                    version=desk.version,
+                    module_version=self.module_version,
+                )
+            else:
+                plains += 1
+            draft.bodies.append(body)
+        if plains:
+            draft.kinds[Kind.EVENT.value] += plains
         return ids
 
     def _write(self, desk: Desk, draft: _Draft, now_ms: int) -> None:
@@ -313,9 +322,6 @@ class Intake:
             raise Bug(f"{desk.app_id} has no stream")
         if draft.bodies:
             self.outbox.append(desk.stream, draft.bodies, now_ms)
-            hour = now_ms - now_ms % HOUR_MS
-            for kind, count in draft.kinds.items():
-                self.outbox.count(desk.app_id, hour, kind, count)
         if draft.began or desk.dirty or now_ms - desk.written_ms >= PROFILE_EVERY_MS:
             self.outbox.keep_profile(desk.app_id, PROFILE.encode(draft.profile))
 
