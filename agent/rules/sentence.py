@@ -21,6 +21,7 @@ the last attempt did; otherwise "Offline 12 min" would say 3 s for ever.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import tzinfo
 from typing import Literal, Protocol
@@ -226,8 +227,8 @@ def _offline(lost: Sequence[Road], all_roads: int, kept: str, now_ms: int) -> Wo
     if any(road.state == "dialing" for road in lost) or not tries:
         step = "Trying now."
     else:
-        wait_ms = min(tries) - now_ms
-        step = f"Next try in {span(wait_ms / 1000)}." if wait_ms > 0 else "Trying now."
+        wait_s = (min(tries) - now_ms) / 1000
+        step = f"Next try in {span(math.ceil(wait_s))}." if wait_s > 0 else "Trying now."
     if worst.code == "link.throttled":
         head = f"Held back by the far end for {since}: {reason}"
     else:

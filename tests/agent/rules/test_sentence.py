@@ -87,6 +87,7 @@ def test_a_dial_under_way_is_not_a_promise_of_a_later_one() -> None:
     dialing = offline(state="dialing", next_try_ms=None)
     assert say(dialing).text == "Offline 12 min: connection refused. Trying now."
     assert say(offline(next_try_ms=NOW_MS - 1)).next_step == "Trying now."
+    assert say(offline(next_try_ms=NOW_MS + 200)).next_step == "Next try in 1 s."
 
 
 def test_a_pause_tells_until_when_and_whose_it_is() -> None:
