@@ -134,6 +134,7 @@ def every(app: QApplication, now: int, folder: Path) -> None:
         draw(app, demo.attention(now, chance), demo.passing(now, chance), size, target, whole=True)
     language.speak_as_written()
     app.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
+    language.speak(lambda text, _n: text, mirrored=True)
     for size in ((360, 480), (900, 700)):
         target = folder / f"arabic-{size[0]}.png"
         draw(app, demo.arabic(now, chance), demo.passing(now, chance), size, target, whole=True)

@@ -253,7 +253,12 @@ def _speak(app: QApplication) -> None:
     def translate(text: str, n: int) -> str:
         return QCoreApplication.translate(language.CONTEXT, text, None, n)
 
-    language.speak(translate, group=locale.groupSeparator(), point=locale.decimalPoint())
+    language.speak(
+        translate,
+        group=locale.groupSeparator(),
+        point=locale.decimalPoint(),
+        mirrored=app.layoutDirection() == Qt.LayoutDirection.RightToLeft,
+    )
 
 
 @contextlib.contextmanager

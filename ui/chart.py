@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtCore import QPointF, QRectF, QSize, QSizeF, Qt
 from PySide6.QtGui import (
     QColor,
     QFocusEvent,
@@ -32,14 +32,17 @@ from ui.words import clock, count, short_count
 MINUTE_MS = 60_000
 SPAN = 60  #: Minutes on the axis.
 Role = QPalette.ColorRole
+ABSOLUTE = Qt.AlignmentFlag.AlignAbsolute  #: This side, whichever way the text runs.
 
 
 def nice_top(most: int) -> int:
-    """Return the top of an axis: the least of 4, 10, 20, 40, 100… that is not below ``most``."""
-    top = 4
-    while top < most:
-        top = top * 5 // 2 if str(top).startswith("4") else top * 2
-    return top
+    """Return the top of an axis: a round, even number that is not below ``most``."""
+    scale = 1
+    while True:
+        for step in (4, 6, 8, 10, 20, 30):
+            if step * scale >= most:
+                return step * scale
+        scale *= 10
 
 
 def spread(minutes: Sequence[Minute]) -> tuple[Minute, ...]:
@@ -204,7 +207,8 @@ class RateChart(QWidget):
             painter.drawPath(self._path([m.delivered for m in self._minutes], plot, top))
         else:
             painter.setPen(self.palette().color(Role.PlaceholderText))
-            painter.drawText(plot, Qt.AlignmentFlag.AlignCenter, tr("Nothing counted yet"))
+            upper = QRectF(plot.topLeft(), QSizeF(plot.width(), plot.height() / 2))
+            painter.drawText(upper, Qt.AlignmentFlag.AlignCenter, tr("Nothing counted yet"))
         self._paint_pick(painter, plot, top)
         if self.hasFocus():
             painter.setBrush(Qt.BrushStyle.NoBrush)
@@ -230,10 +234,10 @@ class RateChart(QWidget):
             painter.drawLine(QPointF(plot.left(), y), QPointF(plot.right(), y))
             painter.setPen(palette.color(Role.PlaceholderText))
             room = QRectF(0, y - metrics.height() / 2, plot.left() - 6, metrics.height())
-            side = Qt.AlignmentFlag.AlignRight
+            side = Qt.AlignmentFlag.AlignRight | ABSOLUTE
             if mirrored:
                 room = QRectF(plot.right() + 6, room.top(), self.width(), metrics.height())
-                side = Qt.AlignmentFlag.AlignLeft
+                side = Qt.AlignmentFlag.AlignLeft | ABSOLUTE
             painter.drawText(
                 room, side | Qt.AlignmentFlag.AlignVCenter, short_count(int(top * share))
             )
@@ -268,9 +272,7 @@ class RateChart(QWidget):
             painter.setPen(self.palette().color(Role.Text))
             painter.drawText(
                 QRectF(4, 0, self.width() - 8, metrics.height() * 1.3),
-                Qt.AlignmentFlag.AlignLeading | Qt.AlignmentFlag.AlignVCenter
-                if self.layoutDirection() == Qt.LayoutDirection.LeftToRight
-                else Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter,
+                Qt.AlignmentFlag.AlignLeading | Qt.AlignmentFlag.AlignVCenter,
                 metrics.elidedText(words, Qt.TextElideMode.ElideRight, self.width() - 8),
             )
             return
@@ -287,7 +289,7 @@ class RateChart(QWidget):
             text = left if mirrored else left + 28
             painter.drawText(
                 QRectF(text, 0, width + 2, metrics.height() * 1.3),
-                Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter,
+                Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter | ABSOLUTE,
                 name,
             )
             x += whole + 18

@@ -11,7 +11,9 @@ from agent.door import AppStatus, LinkState, LinkStatus, LiveUser, Status
 from ui.language import tr, trn
 from ui.views import Row, Tone
 from ui.words import (
+    DAY,
     DOT,
+    MAX_CHARS,
     ago,
     byte_size,
     count,
@@ -93,19 +95,19 @@ def outbox(status: Status | None, now_ms: int) -> OutboxView:
         rows.append(
             Row(
                 tr("Refused for good"),
-                count(depth.dead),
+                short_count(depth.dead),
                 "bad",
                 tr("Dead letters: kept until somebody looks. See `homing outbox`."),
             )
         )
-    filling = depth.full_in_s is not None
+    filling = depth.full_in_s is not None and depth.full_in_s < DAY
     return OutboxView(
-        waiting=count(depth.events),
+        waiting=count(depth.events) if depth.events < 10_000_000 else short_count(depth.events),
         caption=trn("event waiting", "events waiting", depth.events),
         forecast=forecast(depth.events, depth.full_in_s, depth.drained_in_s),
         fill=fill,
         fill_text=tr(
-            "{percent} % of {events} events or {size}",
+            "{percent} % of what it may hold: {events} events, {size}",
             percent=f"{fill * 100:.0f}",
             events=short_count(depth.max_events),
             size=byte_size(depth.max_bytes),
@@ -189,7 +191,7 @@ def machine(status: Status | None, now_ms: int) -> tuple[Row, ...]:
     rows: list[Row] = []
     facts = status.facts
     if facts is not None:
-        system = f"{plain(facts.platform)} {plain(facts.os_version)}".strip()
+        system = plain(f"{facts.platform[:MAX_CHARS]} {facts.os_version[:MAX_CHARS]}".strip())
         rows += [
             Row(tr("System"), system),
             Row(tr("Memory"), tr("{n} GB", n=facts.total_ram), about=tr("As the init event says")),
@@ -238,7 +240,7 @@ def users(status: Status | None, now_ms: int) -> UsersView:
 
 
 def _user(user: LiveUser, now_ms: int) -> UserRow:
-    system = " ".join(plain(part) for part in (user.platform, user.os_version) if part)
+    system = plain(" ".join(part[:MAX_CHARS] for part in (user.platform, user.os_version) if part))
     where = plain(user.country)
     return UserRow(
         who=plain(user.user_id or user.device_id) or tr("unknown"),

@@ -20,12 +20,13 @@ from PySide6.QtCore import (
     Signal,
 )
 from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence
-from PySide6.QtWidgets import QPushButton, QWidget
+from PySide6.QtWidgets import QWidget
 
 from agent.door import Passing, Status
 from ui import details
+from ui.controls import Button, CommandLine
 from ui.language import tr, trn
-from ui.pieces import Card, CommandLine, announce, plain_label, set_text
+from ui.pieces import Card, announce, plain_label, set_text
 from ui.tables import Column, Data, Index, Table, side
 from ui.theme import tone_colour
 from ui.views import Tone, first_event_line
@@ -37,12 +38,12 @@ MAX_ROWS = 500  #: As many as a person scrolls through; `homing tail` shows more
 def event_columns() -> tuple[Column, ...]:
     """Return the columns; the less important ones need room."""
     return (
-        Column(tr("Time"), 9),
-        Column(tr("Event"), 0),
-        Column(tr("App"), 15, from_px=400),
-        Column(tr("User"), 13, from_px=620),
-        Column(tr("Payload"), 0, from_px=500),
-        Column(tr("Size"), 8, number=True, from_px=680),
+        Column(tr("Time"), 8),
+        Column(tr("Event"), 18, grows=True),
+        Column(tr("App"), 12, rank=1),
+        Column(tr("User"), 9, rank=3),
+        Column(tr("Payload"), 16, grows=True, rank=2),
+        Column(tr("Size"), 7, number=True, rank=4),
     )
 
 
@@ -126,7 +127,7 @@ class EventsModel(QAbstractTableModel):
         if role == Data.TextAlignmentRole:
             return side(self._columns[at])
         if role == Data.ToolTipRole:
-            return tip(event.payload if at == 4 else self._cell(event, at))
+            return tip(plain(event.payload, 500) if at == 4 else self._cell(event, at))
         if role == Data.ForegroundRole:
             tone = _tone(event, at)
             owner = self.parent()
@@ -244,8 +245,7 @@ class EventsPanel(Card):
 
     def __init__(self) -> None:
         super().__init__(tr("Live events"))
-        self.newer = QPushButton()
-        self.newer.setAutoDefault(False)
+        self.newer = Button()
         self.newer.hide()
         self.head.addWidget(self.newer)
         self.view = EventsView()

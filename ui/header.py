@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, QTimer
-from PySide6.QtGui import QColor, QPalette, QShowEvent
-from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QMenu, QPushButton, QVBoxLayout
+from PySide6.QtGui import QPalette, QResizeEvent, QShowEvent
+from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QMenu, QVBoxLayout
 
 from agent.door import Health
+from ui.controls import Button
 from ui.deeds import Deeds, fill_common_menu, fill_pause_menu
 from ui.language import tr
 from ui.marks import mark_icon
@@ -16,7 +17,7 @@ from ui.views import HeaderView, Tone
 from ui.words import DOT
 
 MARK_PX = 52
-PRIMARY = "#1a7a5f"  #: White on it has 5.3:1.
+SENTENCE_LETTERS = 48  #: A sentence squeezed into less reads badly.
 ECHO_MS = 8000  #: How long the echo of a deed stays.
 
 
@@ -40,23 +41,25 @@ class StatusHeader(Card):
         for label in (self.state, self.sentence, self.details, self.echo):
             words.addWidget(label)
 
-        self.action = QPushButton()
-        self.action.setObjectName("primary")
+        self.action = Button(main=True)
         self.action.clicked.connect(self._act)
-        self.pause = QPushButton(tr("&Pause"))
+        self.pause = Button(tr("&Pause"))
         pause_menu = QMenu(self.pause)
         fill_pause_menu(pause_menu, deeds)
         self.pause.setMenu(pause_menu)
-        self.more = QPushButton(tr("&More"))
+        self.more = Button(tr("&More"))
         more_menu = QMenu(self.more)
         fill_common_menu(more_menu, deeds)
         self.more.setMenu(more_menu)
-        self.buttons = QHBoxLayout()
+        others = QHBoxLayout()
+        others.setSpacing(8)
+        others.addWidget(self.pause)
+        others.addWidget(self.more)
+        others.addStretch(1)
+        self.buttons = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         self.buttons.setSpacing(8)
-        for button in (self.action, self.pause, self.more):
-            button.setAutoDefault(False)
-            self.buttons.addWidget(button)
-        self.buttons.addStretch(1)
+        self.buttons.addWidget(self.action)
+        self.buttons.addLayout(others)
 
         said = QHBoxLayout()
         said.setSpacing(14)
@@ -73,11 +76,18 @@ class StatusHeader(Card):
         self._forget.timeout.connect(self.echo.hide)
         deeds.said.connect(self.show_echo)
 
-    def set_narrow(self, narrow: bool) -> None:
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._settle_rows()
+
+    def _settle_rows(self) -> None:
         """Put the buttons below the words where there is no room beside them."""
-        self._rows.setDirection(
-            QBoxLayout.Direction.TopToBottom if narrow else QBoxLayout.Direction.LeftToRight
-        )
+        shown = [b for b in (self.action, self.pause, self.more) if not b.isHidden()]
+        needed = sum(button.sizeHint().width() + 8 for button in shown)
+        letter = self.sentence.fontMetrics().averageCharWidth()
+        beside = self.width() >= MARK_PX + SENTENCE_LETTERS * letter + needed
+        _turn(self._rows, beside=beside)
+        _turn(self.buttons, beside=beside or self.width() >= needed + 28)
 
     def show_view(self, view: HeaderView) -> None:
         """Show how things are."""
@@ -97,17 +107,9 @@ class StatusHeader(Card):
         if self.action.text() != view.action_text:
             self.action.setText(view.action_text)
         self.pause.setVisible(view.can_pause)
+        self._settle_rows()
         if before is not None and (before.state, before.title) != (view.state, view.title):
             announce(self, f"{view.title}. {view.sentence}")
-
-    def dress(self) -> None:
-        """Colour the main button, in this scheme."""
-        window = self.window().palette()
-        palette = QPalette()
-        palette.setColor(QPalette.ColorRole.Button, QColor(PRIMARY))
-        palette.setColor(QPalette.ColorRole.ButtonText, QColor("white"))
-        palette.setColor(QPalette.ColorRole.Window, window.color(QPalette.ColorRole.Window))
-        self.action.setPalette(palette)
 
     def show_echo(self, sentence: str, tone: Tone) -> None:
         """Show for a while how a deed ended."""
@@ -129,3 +131,10 @@ class StatusHeader(Card):
     def _act(self) -> None:
         if self._view is not None:
             self._deeds.act(self._view.action)
+
+
+def _turn(box: QBoxLayout, *, beside: bool) -> None:
+    directions = QBoxLayout.Direction
+    direction = directions.LeftToRight if beside else directions.TopToBottom
+    if box.direction() != direction:
+        box.setDirection(direction)

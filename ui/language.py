@@ -23,6 +23,7 @@ class Manner:
     translate: Callable[[str, int], str] = _as_written
     group: str = ","  #: Between thousands.
     point: str = "."  #: Before decimals.
+    mirrored: bool = False  #: From right to left.
 
 
 _manner = Manner()
@@ -33,9 +34,16 @@ def manner() -> Manner:
     return _manner
 
 
-def speak(translate: Callable[[str, int], str], *, group: str = ",", point: str = ".") -> None:
+def speak(
+    translate: Callable[[str, int], str],
+    *,
+    group: str = ",",
+    point: str = ".",
+    mirrored: bool = False,
+) -> None:
     """Change the language from now on; ``translate(text, n)`` gets -1 where nothing is counted."""
-    _manner.translate, _manner.group, _manner.point = translate, group, point
+    _manner.translate = translate
+    _manner.group, _manner.point, _manner.mirrored = group, point, mirrored
 
 
 def speak_as_written() -> None:

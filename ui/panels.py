@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QFocusEvent, QPainter, QPaintEvent, QPalette, QPen, QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
@@ -80,7 +80,7 @@ class TilesRow(QWidget):
         """Lay the tiles out anew if their number, or the width, asks for it."""
         if wanted is None:
             wanted = sum(not tile.isHidden() for tile in self._tiles)
-        least = self.fontMetrics().averageCharWidth() * 17 + 28
+        least = self.fontMetrics().averageCharWidth() * 14 + 28
         fit = max(2, min(wanted, (self.width() + 10) // (least + 10)))
         rows = -(-wanted // fit)
         columns = -(-wanted // rows) if rows else 1
@@ -88,11 +88,11 @@ class TilesRow(QWidget):
         if columns == self._columns and visible == [at < wanted for at in range(len(self._tiles))]:
             return
         self._columns = columns
-        for at in range(self._grid.columnCount()):
+        for at in range(max(columns, self._grid.columnCount())):
             self._grid.setColumnStretch(at, 1 if at < columns else 0)
         for at, tile in enumerate(self._tiles):
-            self._grid.addWidget(tile, at // columns, at % columns)
-            self._grid.setColumnStretch(at % columns, 1)
+            rest = columns - at % columns if at == wanted - 1 else 1  # the last fills its row
+            self._grid.addWidget(tile, at // columns, at % columns, 1, rest)
             tile.setVisible(at < wanted)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -209,9 +209,9 @@ class UsersPanel(Card):
         self.count = plain_label(strong=True)
         self.head.addWidget(self.count)
         columns = (
-            Column(tr("User")),
-            Column(tr("System"), from_px=250),
-            Column(tr("Seen"), 12, number=True),
+            Column(tr("User"), 9, grows=True),
+            Column(tr("System"), 12, grows=True, rank=1),
+            Column(tr("Seen"), 9, number=True),
         )
         self.table = Table(tr("Live users"), columns, rows_wanted=5)
         self.model = RowsModel(columns, self.table)
@@ -256,23 +256,24 @@ class AppsPanel(Card):
     def __init__(self) -> None:
         super().__init__(tr("Apps"))
         names = details.app_columns()
-        rooms = (0, 0, 0, 0, 400, 340, 480)  # narrow windows keep what is accepted and delivered
+        ranks = (0, 1, 0, 2, 3, 4, 5)  # narrow windows keep what was delivered
         columns = (
-            Column(names[0]),
-            *(Column(names[at], 10, number=True, from_px=rooms[at]) for at in range(1, 6)),
-            Column(names[6], 14, from_px=rooms[6]),
+            Column(names[0], 10, grows=True),
+            *(Column(names[at], 7, number=True, rank=ranks[at]) for at in range(1, 6)),
+            Column(names[6], 11, rank=ranks[6]),
         )
-        self.table = Table(tr("Apps"), columns, rows_wanted=3)
+        self.table = Table(tr("Apps"), columns, rows_wanted=8)
         self.model = RowsModel(columns, self.table)
         self.table.setModel(self.model)
         self.empty = plain_label(muted=True, wrap=True)
-        self.body.addWidget(self.table, 1)
+        self.body.addWidget(self.table)
         self.body.addWidget(self.empty)
-        self.body.addStretch(0)
+        self.body.addStretch(1)
 
     def show_status(self, status: Status | None) -> None:
         rows = details.apps(status)
         self.model.show_rows([TableRow((r.name, *r.cells), r.about, r.tone) for r in rows])
+        self.table.fit_rows()
         self.table.setVisible(bool(rows))
         self.empty.setVisible(not rows)
         set_text(self.empty, tr("No app is set up yet. Apps are named in the settings file."))
@@ -286,7 +287,7 @@ class NoticeBar(QWidget):
         self._severity = "info"
         self.words = plain_label(wrap=True)
         row = QVBoxLayout(self)
-        row.setContentsMargins(16, 8, 12, 8)
+        row.setContentsMargins(20, 8, 20, 8)
         row.addWidget(self.words)
 
     def show_notice(self, severity: str, text: str) -> None:
@@ -300,14 +301,16 @@ class NoticeBar(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setPen(QPen(self.palette().color(QPalette.ColorRole.Mid), 1.0))
         painter.setBrush(self.palette().color(QPalette.ColorRole.Base))
-        painter.drawRoundedRect(self.rect(), 6, 6)
+        ground = QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5)
+        painter.drawRoundedRect(ground, 6, 6)
+        painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(severity_colour(self.palette(), self._severity))
-        edge = self.rect()
-        edge.setWidth(5)
+        edge = ground.adjusted(6, 6, 0, -6)
+        edge.setWidth(4)
         if self.layoutDirection() == Qt.LayoutDirection.RightToLeft:
-            edge.moveRight(self.rect().right())
+            edge.moveRight(ground.right() - 6)
         painter.drawRoundedRect(edge, 2, 2)
 
 

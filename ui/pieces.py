@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QRectF, QSize, Qt
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt
 from PySide6.QtGui import (
     QAccessible,
     QAccessibleAnnouncementEvent,
     QFocusEvent,
     QFont,
-    QFontDatabase,
-    QGuiApplication,
     QPainter,
     QPaintEvent,
     QPalette,
@@ -27,14 +25,11 @@ from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
-    QPushButton,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
-from ui.language import tr
 from ui.theme import tone_colour
 from ui.views import Row, Tone
 from ui.words import breakable, tip
@@ -52,7 +47,26 @@ def plain_label(
     wrap: bool = False,
 ) -> QLabel:
     """Make a label that shows its text as it is."""
-    return _styled(QLabel(), text, muted=muted, scale=scale, strong=strong, wrap=wrap)
+    return _styled(PlainLabel(), text, muted=muted, scale=scale, strong=strong, wrap=wrap)
+
+
+class PlainLabel(QLabel):
+    """A label that stands where the page begins, whichever way its own text runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stand()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.LayoutDirectionChange:
+            self._stand()
+
+    def _stand(self) -> None:
+        mirrored = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
+        flags = Qt.AlignmentFlag
+        edge = flags.AlignRight if mirrored else flags.AlignLeft
+        self.setAlignment(edge | flags.AlignAbsolute | flags.AlignVCenter)
 
 
 def _styled(
@@ -90,7 +104,7 @@ def set_text(label: QLabel, text: str) -> None:
         label.setText(shown)
 
 
-class Line(QLabel):
+class Line(PlainLabel):
     """One line that ends in an ellipsis where there is no room; the tooltip has it whole."""
 
     def __init__(
@@ -122,7 +136,7 @@ class Line(QLabel):
         self.style().drawItemText(
             painter,
             self.rect(),
-            int(self.style().visualAlignment(self.layoutDirection(), self.alignment())),
+            int(self.alignment()),
             self.palette(),
             self.isEnabled(),
             elided,
@@ -145,9 +159,8 @@ class Card(QFrame):
         self.setAccessibleName(title)
         self.setObjectName("card")
         self.head = QHBoxLayout()
-        self.title = plain_label(title, strong=True)
-        self.head.addWidget(self.title)
-        self.head.addStretch(1)
+        self.title = Line(title, strong=True)
+        self.head.addWidget(self.title, 1)
         self.body = QVBoxLayout(self)
         self.body.setContentsMargins(14, 12, 14, 14)
         self.body.setSpacing(8)
@@ -239,43 +252,6 @@ class Fill(QWidget):
                 full.moveRight(groove.right())
             painter.setBrush(tone_colour(self.palette(), self._tone))
             painter.drawRoundedRect(full, 3, 3)
-
-
-class CommandLine(QWidget):
-    """A command to copy into a terminal."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._line = QLineEdit()
-        self._line.setReadOnly(True)
-        self._line.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
-        self._line.setAccessibleName(tr("Command for a terminal"))
-        self._line.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
-        self._copy = QPushButton(tr("Copy"))
-        self._copy.setAccessibleName(tr("Copy the command"))
-        self._copy.setAutoDefault(False)
-        self._copy.clicked.connect(self._copied)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self._line, 1)
-        row.addWidget(self._copy)
-
-    def show_command(self, command: str) -> None:
-        """Show a command; an empty one hides the whole line."""
-        self.setVisible(bool(command))
-        if self._line.text() != command:
-            self._line.setText(command)
-            self._line.setCursorPosition(0)
-            self._copy.setText(tr("Copy"))
-
-    def stops(self) -> tuple[QWidget, QWidget]:
-        """Return where Tab stops."""
-        return self._line, self._copy
-
-    def _copied(self) -> None:
-        QGuiApplication.clipboard().setText(self._line.text())
-        self._copy.setText(tr("Copied"))
-        announce(self._copy, tr("Copied"))
 
 
 def announce(widget: QWidget, sentence: str) -> None:

@@ -5,16 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QSize, Qt
-from PySide6.QtGui import QFocusEvent, QPainter, QPaintEvent, QPalette, QPen, QResizeEvent
-from PySide6.QtWidgets import QFrame, QHeaderView, QTreeView, QWidget
+from PySide6.QtCore import (
+    QAbstractTableModel,
+    QModelIndex,
+    QPersistentModelIndex,
+    QRect,
+    QRectF,
+    QSize,
+    Qt,
+)
+from PySide6.QtGui import QColor, QFocusEvent, QPainter, QPaintEvent, QPalette, QPen, QResizeEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QHeaderView,
+    QScrollBar,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionSlider,
+    QStyleOptionViewItem,
+    QTreeView,
+    QWidget,
+)
 
+from ui.language import tr
 from ui.theme import tone_colour
 from ui.views import Tone
 from ui.words import tip
 
 Index = QModelIndex | QPersistentModelIndex
 Data = Qt.ItemDataRole
+
+CELL_PX, ROW_PX = 3, 8  #: Air beside and above a cell's text.
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +44,18 @@ class Column:
 
     Attributes:
         title: Its header.
-        chars: Its width in average letters; 0 shares what is left.
+        chars: Its width in average letters.
+        grows: Whether it shares what is left; ``chars`` is then its least width.
         number: Aligned to the end, as numbers are.
-        from_px: The table's width from which on the column is shown.
+        rank: Where there is no room for all, the highest ranks go first.
 
     """
 
     title: str
-    chars: int = 0
+    chars: int
+    grows: bool = False
     number: bool = False
-    from_px: int = 0
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +139,74 @@ def side(column: Column) -> Qt.AlignmentFlag:
     return edge | Qt.AlignmentFlag.AlignVCenter
 
 
+class RoomyRows(QStyledItemDelegate):
+    """Rows with a little air, and the focus shown once for the table instead of per cell."""
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:
+        return QSize(super().sizeHint(option, index).width(), option.fontMetrics.height() + ROW_PX)
+
+    def initStyleOption(self, option: QStyleOptionViewItem, index: Index) -> None:
+        super().initStyleOption(option, index)
+        option.state &= ~QStyle.StateFlag.State_HasFocus
+
+
+class QuietHeader(QHeaderView):
+    """Column titles over a hairline, without boxes."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(Qt.Orientation.Horizontal, parent)
+        self.setAccessibleName(tr("Columns"))
+
+    def sizeHint(self) -> QSize:
+        return QSize(super().sizeHint().width(), self.fontMetrics().height() + ROW_PX + 2)
+
+    def paintSection(self, painter: QPainter, rect: QRect, section: int) -> None:
+        palette = self.palette()
+        painter.fillRect(rect, palette.color(QPalette.ColorRole.Base))
+        painter.setPen(palette.color(QPalette.ColorRole.PlaceholderText))
+        model = self.model()
+        where, what = Qt.Orientation.Horizontal, model.headerData
+        alignment = what(section, where, Data.TextAlignmentRole)
+        title = str(what(section, where, Data.DisplayRole) or "")
+        room = rect.adjusted(CELL_PX, 0, -CELL_PX, 0)
+        side_here = QStyle.visualAlignment(self.layoutDirection(), Qt.AlignmentFlag(alignment))
+        painter.drawText(
+            room,
+            side_here,
+            self.fontMetrics().elidedText(title, Qt.TextElideMode.ElideRight, room.width()),
+        )
+        painter.setPen(palette.color(QPalette.ColorRole.Mid))
+        painter.drawLine(rect.bottomLeft(), rect.bottomRight())
+
+
+class SlimBar(QScrollBar):
+    """A scroll bar that does not shout."""
+
+    def __init__(self) -> None:
+        super().__init__(Qt.Orientation.Vertical)
+        self.setAccessibleName(tr("Scroll bar"))
+
+    def sizeHint(self) -> QSize:
+        return QSize(11, super().sizeHint().height())
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.fillRect(self.rect(), self.palette().color(self.backgroundRole()))
+        option = QStyleOptionSlider()
+        self.initStyleOption(option)
+        part = QStyle.SubControl.SC_ScrollBarSlider
+        control = QStyle.ComplexControl.CC_ScrollBar
+        handle = QRectF(self.style().subControlRect(control, option, part, self))
+        handle = handle.adjusted(3, 1, -2, -1)
+        strong = self.isSliderDown() or self.underMouse()
+        ink = QColor(self.palette().color(QPalette.ColorRole.WindowText))
+        ink.setAlphaF(0.5 if strong else 0.28)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(ink)
+        painter.drawRoundedRect(handle, 3, 3)
+
+
 class Table(QTreeView):
     """A table without grid or frame; columns come and go with the room there is."""
 
@@ -134,6 +225,9 @@ class Table(QTreeView):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setTabKeyNavigation(False)  # Tab leaves the table, the arrows move in it
         self.setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.setItemDelegate(RoomyRows(self))
+        self.setVerticalScrollBar(SlimBar())
+        self.setHeader(QuietHeader(self))
         header = self.header()
         header.setSectionsMovable(False)
         header.setSectionsClickable(False)
@@ -141,29 +235,44 @@ class Table(QTreeView):
         header.setMinimumSectionSize(20)
 
     def fit_columns(self) -> None:
-        """Give each column its width; called once the model is set, and on every resize."""
+        """Give each column its width and drop those without room; called on every resize."""
         header, room = self.header(), self.viewport().width()
-        letter = self.fontMetrics().averageCharWidth()
+        letter, title = self.fontMetrics().averageCharWidth(), header.fontMetrics()
+        widths = [
+            max(column.chars * letter, title.horizontalAdvance(column.title) + 2) + 4 * CELL_PX
+            for column in self._columns
+        ]
+        shown: set[int] = set()
+        for at in sorted(range(len(widths)), key=lambda at: (self._columns[at].rank, at)):
+            if room < widths[at] and shown:
+                break
+            room -= widths[at]
+            shown.add(at)
         for at, column in enumerate(self._columns):
-            self.setColumnHidden(at, room < column.from_px)
-            if column.chars:
-                header.setSectionResizeMode(at, QHeaderView.ResizeMode.Fixed)
-                header.resizeSection(at, column.chars * letter + 14)
-            else:
-                header.setSectionResizeMode(at, QHeaderView.ResizeMode.Stretch)
+            self.setColumnHidden(at, at not in shown)
+            mode = QHeaderView.ResizeMode.Stretch if column.grows else QHeaderView.ResizeMode.Fixed
+            header.setSectionResizeMode(at, mode)
+            if not column.grows:
+                header.resizeSection(at, widths[at])
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         if self.model() is not None:
             self.fit_columns()
 
+    def fit_rows(self) -> None:
+        """Take exactly the height of the rows, up to the number wanted."""
+        rows = min(max(1, self.model().rowCount()), self._rows_wanted)
+        self.setFixedHeight(self._line() * rows + self.header().sizeHint().height() + 2)
+
+    def _line(self) -> int:
+        return self.fontMetrics().height() + ROW_PX
+
     def minimumSizeHint(self) -> QSize:
-        line = self.fontMetrics().height() + 6
-        return QSize(120, line * (min(self._rows_wanted, 3) + 1) + 6)
+        return QSize(120, self._line() * (min(self._rows_wanted, 4) + 1) + 6)
 
     def sizeHint(self) -> QSize:
-        line = self.fontMetrics().height() + 6
-        return QSize(320, line * (self._rows_wanted + 1) + 8)
+        return QSize(320, self._line() * (self._rows_wanted + 1) + 8)
 
     def focusInEvent(self, event: QFocusEvent) -> None:
         super().focusInEvent(event)

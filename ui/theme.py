@@ -16,6 +16,7 @@ Role = QPalette.ColorRole
 Group = QPalette.ColorGroup
 
 GREEN, BLUE, RED, AMBER = "#1f8f6f", "#3c78d8", "#d64524", "#b07a12"
+FILLED = "#1a7a5f"  #: A filled button; white on it has 5.3:1.
 TEXT_CONTRAST, SHAPE_CONTRAST = 4.5, 3.0
 
 
@@ -80,6 +81,15 @@ def severity_colour(palette: QPalette, severity: str) -> QColor:
     text, card = palette.color(Role.Text), palette.color(Role.Base)
     hue = {"error": RED, "warning": AMBER}.get(severity, BLUE)
     return readable(QColor(hue), card, text, SHAPE_CONTRAST)
+
+
+def button_colours(palette: QPalette, *, main: bool) -> tuple[QColor, QColor, QColor]:
+    """Return ground, edge and ink of a button."""
+    card, text = palette.color(Role.Base), palette.color(Role.Text)
+    if main:
+        filled = QColor(FILLED)
+        return filled, filled, QColor("white")
+    return mix(card, text, 0.03), mix(card, text, 0.28), text
 
 
 def line_colours(palette: QPalette) -> tuple[QColor, QColor]:

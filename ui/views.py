@@ -23,7 +23,6 @@ from ui.words import (
     difference,
     duration,
     health_name,
-    isolate,
     moment,
     plain,
     short_count,
@@ -150,10 +149,8 @@ def _pause_words(status: Status, now_ms: int) -> str:
     assert status.pause is not None
     why = plain(status.pause.reason)
     if status.pause.until_ms is None:
-        return tr("Paused until you resume: {why}", why=isolate(why))
-    return tr(
-        "Paused until {clock}: {why}", clock=moment(status.pause.until_ms, now_ms), why=isolate(why)
-    )
+        return tr("Paused until you resume: {why}", why=why)
+    return tr("Paused until {clock}: {why}", clock=moment(status.pause.until_ms, now_ms), why=why)
 
 
 def tiles(status: Status | None) -> tuple[Tile, ...]:

@@ -40,6 +40,7 @@ from ui.panels import (
     TilesRow,
     UsersPanel,
 )
+from ui.tables import SlimBar
 from ui.theme import themed
 
 TICK_MS = 1000
@@ -158,6 +159,7 @@ class Window(QWidget):
         self._scroll.setFocusPolicy(
             Qt.FocusPolicy.NoFocus
         )  # its cards take the focus and scroll it
+        self._scroll.setVerticalScrollBar(SlimBar())
         self._scroll.setWidget(page)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
@@ -184,7 +186,6 @@ class Window(QWidget):
         """Deal the cards to as many columns as there is room for."""
         width = self.width()
         columns = 1 if width < TWO_COLUMNS_PX else 2 if width < THREE_COLUMNS_PX else 3
-        self.header.set_narrow(columns == 1)
         if columns == self._columns:
             return
         self._columns = columns
@@ -209,7 +210,7 @@ class Window(QWidget):
             ),
             3: (
                 ((self.rate, 2), (self.events, 4)),
-                ((self.users, 3), (self.apps, 2)),
+                ((self.users, 1), (self.apps, 0)),
                 ((self.outbox, 0), (self.connections, 0), (self.machine, 0), (None, 1)),
             ),
         }
@@ -256,7 +257,6 @@ class Window(QWidget):
     def _dress(self) -> None:
         """Take the desktop's colours up again."""
         self.setPalette(themed(QGuiApplication.palette()))
-        self.header.dress()
         self._refresh()
 
     def _tell_seen(self) -> None:

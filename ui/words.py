@@ -17,6 +17,7 @@ from agent.door import Health
 from ui.language import manner, tr, trn
 
 MAX_CHARS = 120  #: Outer text in a label; the rest is behind an ellipsis.
+TIP_CHARS = 700  #: A tooltip is no page.
 MARKS_IN_A_ROW = 4  #: More combining marks on one letter paint over neighbouring lines.
 
 MINUS = "\N{MINUS SIGN}"
@@ -24,7 +25,7 @@ DOT = "\N{MIDDLE DOT}"
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
 
-SECOND, MINUTE, HOUR, DAY = 1, 60, 3600, 86400
+MINUTE, HOUR, DAY, YEAR = 60, 3600, 86_400, 365 * 86_400
 
 
 def plain(text: str | None, limit: int = MAX_CHARS) -> str:
@@ -57,8 +58,8 @@ def plain(text: str | None, limit: int = MAX_CHARS) -> str:
             shown.append(char)
     line = "".join(shown)
     if len(text) > limit or len(line) > limit:
-        return line[: limit - 1].rstrip() + ELLIPSIS
-    return line
+        line = line[: limit - 1].rstrip() + ELLIPSIS
+    return isolate(line)
 
 
 def breakable(text: str, every: int = 16) -> str:
@@ -72,14 +73,18 @@ def breakable(text: str, every: int = 16) -> str:
 
 
 def isolate(text: str) -> str:
-    """Keep outer text from reordering the words around it (Unicode TR 9, isolates)."""
-    return f"{FIRST_STRONG_ISOLATE}{text}{POP_ISOLATE}" if text else ""
+    """Keep a name, a path or a quantity whole where the words around it run from right to left.
+
+    Unicode TR 9, isolates: without them ``/run/user`` ends in its first slash there.
+    """
+    if not text or not manner().mirrored:
+        return text
+    return f"{FIRST_STRONG_ISOLATE}{text}{POP_ISOLATE}"
 
 
-def tip(text: str | None) -> str:
-    """Return outer text as a tooltip, in which Qt would otherwise look for markup."""
-    shown = plain(text, 600)
-    return f"<qt>{html.escape(shown)}</qt>" if shown else ""
+def tip(words: str) -> str:
+    """Return words as a tooltip, in which Qt would otherwise look for markup."""
+    return f"<qt>{html.escape(words[:TIP_CHARS])}</qt>" if words else ""
 
 
 def menu_text(text: str) -> str:
@@ -100,19 +105,20 @@ def count(n: int) -> str:
 def short_count(n: int) -> str:
     """Return a number in at most five characters, for axes and small tiles."""
     size = abs(n)
-    for bound, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (10_000, "k")):
-        if size >= bound:
-            scale = 1000 if unit == "k" else bound
+    for scale, unit in ((10**18, "E"), (10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M")):
+        if size >= scale:
             return _decimal(n / scale, 1 if size < 100 * scale else 0) + unit
+    if size >= 10_000:
+        return _decimal(n / 1000, 1 if size < 100_000 else 0) + "k"
     return count(n)
 
 
 def byte_size(n: int) -> str:
     """Return a size in the binary units file managers use."""
     size = float(n)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            return f"{_decimal(size, 0 if unit == 'B' or size >= 100 else 1)} {unit}"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
+        if size < 1024 or unit == "EiB":
+            return isolate(f"{_decimal(size, 0 if unit == 'B' or size >= 100 else 1)} {unit}")
         size /= 1024
     return ""
 
@@ -122,13 +128,16 @@ def latency(ms: float | None) -> str:
     if ms is None:
         return "–"
     if ms < 1000:
-        return tr("{n} ms", n=_decimal(ms, 1 if ms < 10 else 0))
-    return tr("{n} s", n=_decimal(ms / 1000, 1))
+        return isolate(tr("{n} ms", n=_decimal(ms, 1 if ms < 10 else 0)))
+    return isolate(tr("{n} s", n=_decimal(ms / 1000, 1)))
 
 
 def duration(seconds: float) -> str:
     """Return a length of time in one or two units: ``40 s``, ``12 min``, ``2 h 10 min``."""
-    s = max(0, round(seconds))
+    return isolate(_duration(max(0, round(seconds))))
+
+
+def _duration(s: int) -> str:
     if s < 2 * MINUTE:
         return tr("{n} s", n=s)
     if s < 2 * HOUR:
@@ -174,7 +183,7 @@ def moment(at_ms: int, now_ms: int) -> str:
 
 def signed(n: int) -> str:
     """Return a number with its sign: ``+12``, ``−3``, ``0``."""
-    return f"+{count(n)}" if n > 0 else count(n)
+    return isolate(f"+{count(n)}" if n > 0 else count(n))
 
 
 Trend = Literal["up", "down", "same", "none"]
@@ -194,6 +203,8 @@ def forecast(events: int, full_in_s: float | None, drained_in_s: float | None) -
     """Say where the outbox is going, in one sentence without the word *estimate*."""
     if events == 0:
         return tr("Empty: everything accepted has been delivered.")
+    if full_in_s is not None and full_in_s > YEAR:
+        return tr("Filling so slowly that it will do for more than a year.")
     if full_in_s is not None:
         return tr("At this rate full in {time}.", time=duration(full_in_s))
     if drained_in_s is not None:
@@ -215,7 +226,8 @@ def health_name(state: Health) -> str:
 
 
 def _decimal(value: float, places: int) -> str:
-    return f"{value:.{places}f}".replace(".", manner().point).replace("-", MINUS)
+    digits = f"{value:.{places}f}"
+    return digits.removesuffix(".0").replace(".", manner().point).replace("-", MINUS)
 
 
 def until_tomorrow_s(now_ms: int) -> float:
