@@ -10,7 +10,6 @@ A value that might be a secret in the wrong place is never repeated in a sentenc
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import re
 import stat
@@ -139,7 +138,7 @@ def read_value(spec: Spec, value: object, *, from_text: bool) -> float | str:
                 raise ValueError(f"must be {spec.bounds}")  # not shown: it may be the key itself
     else:
         low, high = spec.meta["low"], spec.meta["high"]
-        if not math.isfinite(value) or not low <= value <= high:
+        if not low <= value <= high:  # nor is "not a number" within any bounds
             raise ValueError(f"must be {spec.bounds}, got {_shown(value)}")
     return value
 

@@ -251,6 +251,14 @@ def test_the_kernels_own_tree_says_what_is_hardware_usb_and_wireless(
     assert choose_mac(mac_candidates(tmp_path)) == bytes.fromhex("3c5282000001")
 
 
+def test_a_random_address_of_the_desktop_gives_way_to_the_one_burnt_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    burnt_in = bytes.fromhex("3c5282000009")
+    monkeypatch.setattr(machine, "_permanent_address", lambda _: burnt_in)
+    assert {card.mac for card in mac_candidates(tmp_path)} == {burnt_in}
+
+
 def test_an_address_reaches_no_log_and_no_device_id(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         cards = mac_candidates()

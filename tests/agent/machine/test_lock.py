@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -147,6 +148,25 @@ def test_a_lock_file_that_was_deleted_is_made_again_and_locks_again(path: Path) 
         Lock.take(path, now_ms=3)
     first.release()
     second.release()
+
+
+def test_a_lock_on_a_file_that_vanished_meanwhile_does_not_count(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = fcntl.flock, 0
+
+    def tidy_up_then_lock(fd: int, how: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            path.unlink()  # between our opening the file and our locking it
+        real(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", tidy_up_then_lock)
+    with Lock.take(path, now_ms=1):
+        assert calls == 2
+        with pytest.raises(AgentRunning):
+            Lock.take(path, now_ms=2)
 
 
 def test_a_link_as_lock_file_is_refused_and_its_target_untouched(path: Path) -> None:

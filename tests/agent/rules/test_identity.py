@@ -112,7 +112,7 @@ def test_the_names_of_real_cards_are_not_taken_for_virtual_ones(name: str) -> No
 def test_unique_comes_before_local_built_in_before_usb_wired_before_wireless() -> None:
     ranked = [
         card("f00000000009", "enp1s0"),
-        card("100000000001", "wlp2s0", wifi=True),
+        card("100000000002", "wlp2s0", wifi=True),
         card("100000000001", "enx1", usb=True),
         card("020000000001", "enp9s0"),
     ]
