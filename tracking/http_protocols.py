@@ -172,6 +172,9 @@ class Http(HttpToolsProtocol):
         self.connection.inner = websocket
         websocket.connection_made(self.transport)
         websocket.data_received(b"".join(lines))
+        if not websocket.handshake_initiated:
+            # websockets takes 128 lines of 8 KiB, and says nothing about more.
+            self.refuse(RequestFault("the header is more than a handshake needs", status=431))
 
     def refuse(self, fault: Fault | None) -> None:
         """Answer in place of the application, if it has not begun to, and close."""
@@ -242,6 +245,12 @@ class WebSocket(WebSocketsSansIOProtocol):
                 return
             self.frames = [whole]
         super().send_receive_event_to_app()
+
+    def shutdown(self) -> None:
+        if self.handshake_initiated:
+            super().shutdown()
+        else:
+            self.transport.close()
 
     def handle_parser_exception(self) -> None:
         if self.conn.close_sent is None:  # not even a handshake

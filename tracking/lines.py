@@ -27,6 +27,7 @@ from tracking.nucleus import APP_ID, golden_reply, parse_frame
 from tracking.sink import LineSink, Origin, Receipt, error_body, explained, now_ms
 from tracking.strict_json import clip
 
+LINGER_S: Final = 2.0  #: How long we hear somebody out whom we have refused.
 BACKLOG_BYTES: Final = 1024 * 1024  #: Unanswered lines of one connection.
 
 
@@ -51,6 +52,7 @@ class LineProtocol(asyncio.Protocol):
         peer: Who it is, for :class:`Origin`.
         require_ids: Refuse events that name neither a device nor a person (A19).
         backlog_bytes: See invariant 2.
+        loop: Where it runs; the running one.
 
     """
 
@@ -63,6 +65,7 @@ class LineProtocol(asyncio.Protocol):
         peer: str = "",
         require_ids: bool = False,
         backlog_bytes: int = BACKLOG_BYTES,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.sink = sink
         self.limits = limits
@@ -70,7 +73,7 @@ class LineProtocol(asyncio.Protocol):
         self.peer = peer
         self.require_ids = require_ids
         self.backlog_bytes = backlog_bytes
-        self.loop = asyncio.get_running_loop()
+        self.loop = loop or asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self.completed = 0  #: Lines that arrived whole.
         self.partial: list[bytes] = []
@@ -80,7 +83,8 @@ class LineProtocol(asyncio.Protocol):
         self.ready: list[bytes] = []
         self.write_paused = False
         self.read_paused = False
-        self.ending = False  #: Nothing more is read; close when all is answered.
+        self.ending = False  #: Nothing more is taken; it ends when all is answered.
+        self.lingering = False  #: It ends by being told, while the rest arrives unread.
 
     @property
     def held(self) -> int:
@@ -117,8 +121,7 @@ class LineProtocol(asyncio.Protocol):
             if self.partial:
                 self.partial.append(data[start:end])
                 line = b"".join(self.partial)
-                self.partial.clear()
-                self.partial_bytes = 0
+                self._forget_partial()
             else:
                 line = data[start:end]
             start = end + 1
@@ -138,9 +141,9 @@ class LineProtocol(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self.partial and not self.ending:  # `printf '{…}' | nc -U` ends without a newline
             line = b"".join(self.partial)
-            self.partial.clear()
-            self.partial_bytes = 0
+            self._forget_partial()
             self._take(line, now_ms())
+        self.lingering = False
         self._end()
         return True  # our side stays open until the last reply is out
 
@@ -160,10 +163,9 @@ class LineProtocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Read nothing more, answer what was read, then close."""
-        self._end()
-        if self.transport is not None and not self.read_paused:
-            self.read_paused = True
+        if self.transport is not None and not self.ending:
             self.transport.pause_reading()
+        self._end()
 
     # --- lines in, replies out -----------------------------------------------------------------
 
@@ -232,10 +234,10 @@ class LineProtocol(asyncio.Protocol):
         self.ready.append(b"")
         self.transport.write(b"\n".join(self.ready))
         self.ready.clear()
-        if self.ending and not self.slots:
-            self.transport.close()
-            return
-        self._balance()
+        if self.ending:
+            self._close_when_answered()
+        else:
+            self._balance()
 
     def _balance(self) -> None:
         """Read or do not read, as invariant 2 says."""
@@ -255,23 +257,36 @@ class LineProtocol(asyncio.Protocol):
 
     def refuse(self, fault: Fault | None) -> None:
         """Answer what was read, then with the fault, then close."""
-        self.partial.clear()
-        self.partial_bytes = 0
+        self._forget_partial()
         if fault is None or self.ending:
             self.shutdown()
             return
         slot = _Slot(None, 0)
         self.slots.append(slot)
-        self.shutdown()
+        # Closing on bytes that nobody read makes the kernel reset the connection, and the
+        # sentence is lost with it; so the rest is read for a while and dropped.
+        self.lingering = self.ending = True
         self._fill(slot, error_body(fault, reportedIds=()))
 
     def _refuse_length(self) -> None:
         limit = self.limits.frame_bytes
         self.refuse(RequestFault(f"a line is longer than {limit} bytes", status=413))
 
+    def _forget_partial(self) -> None:
+        self.partial.clear()
+        self.partial_bytes = 0
+
     def _end(self) -> None:
         self.ending = True
-        if self.transport is not None and not self.slots and not self.ready:
+        self._close_when_answered()
+
+    def _close_when_answered(self) -> None:
+        if self.transport is None or self.slots or self.ready:
+            return
+        if self.lingering and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.loop.call_later(LINGER_S, self.transport.abort)
+        else:
             self.transport.close()
 
 
