@@ -284,6 +284,7 @@ class WebSocketLink:
 
         def heard(opcode: int, data: bytes) -> None:
             nonlocal texts, pongs
+            self._count(wire)  # whoever hears of a frame finds it counted
             if opcode in (TEXT, BINARY):
                 texts += 1
                 reply, at_ms = parse_reply(data), int(time.time() * 1000)

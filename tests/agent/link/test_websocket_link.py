@@ -500,7 +500,7 @@ def test_a_far_end_that_reads_nothing_is_left(listener: Links, raw_far_end: RawF
         done.wait(5)
 
     here = connected(listener, raw_far_end(deaf).url + "/a/", send_s=0.3)
-    for _ in range(14):
+    for _ in range(26):
         here.link.send(1, b" " * 256_000)
     fault = here.wait(Lost).fault
     done.set()
