@@ -26,8 +26,7 @@ from agent.cli.shell import (
 from tracking.errors import Fault
 
 if TYPE_CHECKING:
-    import socket
-
+    from agent.cli.entrance import Entrance
     from agent.door import Door
 
 
@@ -209,7 +208,7 @@ def own_shell(face: Callable[[Mapping[str, str], bool], int] | None = None) -> S
         inward=sys.stdin,
         env=os.environ,
         door=_running_agent,
-        lane=_lane,
+        entrance=_entrance,
         face=face,
     )
 
@@ -220,16 +219,14 @@ def _running_agent() -> Door:
     return find_door(os.environ)
 
 
-def _lane() -> socket.socket:
+def _entrance() -> Entrance:
     from agent.adapters.local_socket import open_socket
+    from agent.cli.entrance import Entrance
     from agent.client import find_door
 
     address = find_door(os.environ).address
-    if address.loopback is not None:
-        raise UsageFault(
-            "lines are not spoken over loopback", advice="Use the Unix socket for an import."
-        )
-    return open_socket(address, None)
+    token = "" if address.loopback is None else address.loopback.token
+    return Entrance(open_socket(address, None), token)
 
 
 def _run(words: list[str], shell: Shell) -> int:

@@ -87,7 +87,7 @@ def import_file(args: argparse.Namespace, shell: Shell) -> int:
                 summary.leave_out(item.line, why)
 
             try:
-                asyncio.run(deliver(shell.lane, batches(good), stored, refused))
+                asyncio.run(deliver(shell.entrance, batches(good), stored, refused))
                 summary.complete = True
             except KeyboardInterrupt:
                 interrupted = True

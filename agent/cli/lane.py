@@ -1,7 +1,7 @@
 """A lane to the agent: frames out, acknowledgements in, several on the way at once.
 
-The fast way in (docs/local-api.md): one JSON frame per line on the local socket, one answer
-per line, in order. What an answer does not name is offered again; when the agent goes away,
+One JSON frame after the other, one answer each, in order (:mod:`agent.cli.entrance`). What an
+answer does not name is offered again; when the agent goes away,
 everything without an answer is offered to its successor. Both are safe because events carry
 their ids.
 
@@ -12,22 +12,21 @@ coroutine waits for room to write, so neither end can block the other.
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
 import msgspec
 
+from agent.cli.entrance import Entrance, Lines
 from agent.cli.ndjson import Batch, Item
 from tracking.errors import AgentGone, Fault, OverQuota, RequestFault, StorageFault
 from tracking.nucleus import parse_reply
 
 WINDOW = 8  #: Frames on the way at once: enough to keep a commit and a parse busy side by side.
-ANSWER_BYTES = 4 * 1024 * 1024  #: The longest answer; 500 ids of an app's own may be long.
 ANSWER_S = 60.0  #: How long an answer may take: a loaded disk commits slowly.
 PATIENCE_S = 60.0  #: How long nothing may move before a person is told.
-CALM_S = 0.5  #: Wait before the next offer when the agent named no time.
+CALM_S = 0.5  #: Wait before the next offer; an answer names no time.
 
 
 class _Refusal(msgspec.Struct):
@@ -44,17 +43,17 @@ class _Answer(msgspec.Struct):
     advice: str = ""
     refused: list[_Refusal] = []
 
-    def why_not(self) -> tuple[Fault, float]:
-        """Return why events were not acknowledged, and how long to wait, in seconds.
+    def why_not(self) -> Fault:
+        """Return why events were not acknowledged and are to be offered again.
 
         Raises:
             RequestFault: Waiting would not help.
 
         """
         if self.code == OverQuota.code:
-            return OverQuota(self.error, retry_after_s=CALM_S, advice=self.advice), CALM_S
+            return OverQuota(self.error, retry_after_s=CALM_S, advice=self.advice)
         if self.code == StorageFault.code:
-            return StorageFault(self.error, advice=self.advice), CALM_S
+            return StorageFault(self.error, advice=self.advice)
         raise RequestFault(self.error, field=self.field, advice=self.advice)
 
 
@@ -69,7 +68,7 @@ def _read(raw: bytes) -> _Answer:
 
 
 async def deliver(
-    connect: Callable[[], socket.socket],
+    connect: Callable[[], Entrance],
     batches: Iterator[Batch],
     stored: Callable[[int], None],
     refused: Callable[[Item, str], None],
@@ -89,22 +88,20 @@ async def deliver(
         Fault: The agent is gone, refuses the app, or nothing moved for too long.
 
     """
-    lane = _Lane(batches, stored, refused)
+    lane = _Lane(batches, stored, refused, patience_s)
     first = True
     while True:
         try:
-            connection = connect()
+            entrance = connect()
         except AgentGone as gone:
             if first:
                 raise
             lane.trouble = gone
         else:
             first = False
-            if await lane.drive(connection):
+            if await lane.drive(entrance):
                 return
-        if time.monotonic() - lane.moved > patience_s:
-            raise lane.trouble
-        await asyncio.sleep(CALM_S)
+        await lane.calm()
 
 
 class _Lane:
@@ -121,22 +118,23 @@ class _Lane:
         batches: Iterator[Batch],
         stored: Callable[[int], None],
         refused: Callable[[Item, str], None],
+        patience_s: float,
     ) -> None:
         self.moved = time.monotonic()
         self.trouble: Fault = AgentGone("the agent went away")
         self._batches = batches
         self._stored = stored
         self._refused = refused
+        self._patience_s = patience_s
         self._again: deque[Batch] = deque()
         self._flying: deque[Batch] = deque()
-        self._hold_s = 0.0
+        self._held = False
 
-    async def drive(self, connection: socket.socket) -> bool:
+    async def drive(self, entrance: Entrance) -> bool:
         """Use one connection; return whether everything was acknowledged."""
-        connection.setblocking(False)
-        reader, writer = await asyncio.open_connection(sock=connection, limit=ANSWER_BYTES)
+        way = await Lines.of(entrance)
         try:
-            await self._pump(reader, writer)
+            await self._pump(way)
         except (OSError, TimeoutError, EOFError) as exc:
             self._land()
             self.trouble = AgentGone(
@@ -145,29 +143,32 @@ class _Lane:
             )
             return False
         finally:
-            writer.close()
-        if self._hold_s:
-            await asyncio.sleep(self._hold_s)
-            self._hold_s = 0.0
-            return False
+            way.close()
         return True
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def calm(self) -> None:
+        """Wait a little before the next try; give up when nothing has moved for too long."""
+        if time.monotonic() - self.moved > self._patience_s:
+            raise self.trouble
+        await asyncio.sleep(CALM_S)
+
+    async def _pump(self, way: Lines) -> None:
         while True:
-            while not self._hold_s and len(self._flying) < WINDOW:
+            while not self._held and len(self._flying) < WINDOW:
                 batch = self._again.popleft() if self._again else next(self._batches, None)
                 if batch is None:
                     break
                 self._flying.append(batch)
-                writer.write(batch.frame())
-                await writer.drain()
-            if not self._flying:
+                await way.offer(batch)
+            if self._flying:
+                async with asyncio.timeout(ANSWER_S):
+                    answer = await way.answer()
+                self._settle(self._flying.popleft(), answer)
+            elif self._held:
+                await self.calm()
+                self._held = False
+            else:
                 return
-            async with asyncio.timeout(ANSWER_S):
-                answer = await reader.readline()
-            if not answer.endswith(b"\n"):
-                raise EOFError
-            self._settle(self._flying.popleft(), answer)
 
     def _settle(self, batch: Batch, raw: bytes) -> None:
         answer = _read(raw)
@@ -181,7 +182,7 @@ class _Lane:
             self.moved = time.monotonic()
             self._stored(len(batch.items) - len(left) - len(never))
         if left:
-            self.trouble, self._hold_s = answer.why_not()
+            self.trouble, self._held = answer.why_not(), True
             self._again.append(Batch(app_id=batch.app_id, items=tuple(left)))
 
     def _land(self) -> None:

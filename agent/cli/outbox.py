@@ -94,7 +94,7 @@ def _export(args: argparse.Namespace, shell: Shell) -> int:
         letters = _queued(door, args, min(args.limit or MOST, MOST))
         frames = (_frame(letter.app_id, letter.body.encode()) for letter in letters)
     else:
-        frames = (_frame(app, raw) for app in apps for raw in stream_events(shell.lane(), app))
+        frames = (_frame(app, raw) for app in apps for raw in stream_events(shell.entrance(), app))
     frames = itertools.islice(frames, args.limit)
     if args.file == "-":
         number = _write(frames, shell.out)

@@ -22,8 +22,7 @@ from tracking.errors import (
 )
 
 if TYPE_CHECKING:
-    import socket
-
+    from agent.cli.entrance import Entrance
     from agent.door import Door
 
 # Exit codes are a promise to scripts (sysexits.h where it has a word).
@@ -55,7 +54,7 @@ class Shell:
         inward: Standard input.
         env: The environment, as the settings and the places read it.
         door: Finds the running agent; the command that calls it needs one.
-        lane: Connects to the agent's local socket, for frames line by line.
+        entrance: Connects to the agent's listener, for what is too long for one answer.
         face: Shows the tray until it is closed and returns the exit code; None without one.
 
     """
@@ -65,7 +64,7 @@ class Shell:
     inward: TextIO
     env: Mapping[str, str]
     door: Callable[[], Door]
-    lane: Callable[[], socket.socket]
+    entrance: Callable[[], Entrance]
     face: Callable[[Mapping[str, str], bool], int] | None = None
 
     def say(self, line: str = "") -> None:

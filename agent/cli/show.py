@@ -46,6 +46,8 @@ def status(shell: Shell, *, as_json: bool) -> int:
 def _print_status(snapshot: Status, shell: Shell) -> None:
     now_ms = snapshot.at_ms
     shell.say(visible(snapshot.sentence.text, 500))
+    if snapshot.keeping == "offered":
+        shell.say("`homing keep-here` keeps events on this computer.")
     for notice in snapshot.notices:
         if notice.text not in snapshot.sentence.text:
             since = span((now_ms - notice.since_ms) / 1000)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import socket
 from collections.abc import Iterator
 from contextlib import closing
 from urllib.parse import urlencode
 
+from agent.cli.entrance import Entrance
 from tracking.errors import AgentGone, Fault
 
 PATIENCE_S = 60.0
@@ -17,16 +17,17 @@ BLOCK_BYTES = 64 * 1024
 class _Connection(http.client.HTTPConnection):
     """An HTTP connection over a socket that is open already."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, entrance: Entrance) -> None:
         super().__init__("localhost")
-        self.sock = sock
+        entrance.sock.settimeout(PATIENCE_S)
+        self.sock = entrance.sock
 
 
-def stream_events(connection: socket.socket, app_id: str) -> Iterator[bytes]:
+def stream_events(entrance: Entrance, app_id: str) -> Iterator[bytes]:
     """Yield each event of an app that waits in the outbox, oldest first, as it goes on the wire.
 
     Args:
-        connection: To the agent; closed at the end.
+        entrance: To the agent; closed at the end.
         app_id: Whose events.
 
     Raises:
@@ -34,11 +35,13 @@ def stream_events(connection: socket.socket, app_id: str) -> Iterator[bytes]:
         Fault: It refused.
 
     """
-    connection.settimeout(PATIENCE_S)
-    with closing(_Connection(connection)) as asked:
+    headers = {"Connection": "close"}
+    if entrance.token:
+        headers["Authorization"] = f"Bearer {entrance.token}"
+    with closing(_Connection(entrance)) as asked:
         try:
             query = urlencode({"app": app_id})
-            asked.request("GET", f"/v1/outbox/export?{query}", headers={"Connection": "close"})
+            asked.request("GET", f"/v1/outbox/export?{query}", headers=headers)
             answer = asked.getresponse()
             if answer.status != http.client.OK:
                 raise Fault(f"the agent refused the export: HTTP {answer.status}")

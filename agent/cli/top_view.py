@@ -106,7 +106,9 @@ class Page:
             ):
                 line.append(f" {key} ", style="reverse")
                 line.append(f" {does}  ")
-        line.append(visible(self.said) or " ")  # an empty text would be drawn as a placeholder
+        offered = self.status is not None and self.status.keeping == "offered"
+        hint = "`homing keep-here` keeps events on this computer" if offered else " "
+        line.append(visible(self.said) or hint)  # an empty text would be drawn as a placeholder
         return line
 
 

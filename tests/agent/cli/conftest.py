@@ -242,7 +242,7 @@ class Desk:
     inward: io.StringIO = field(default_factory=io.StringIO)
     out: io.StringIO = field(default_factory=io.StringIO)
     err: io.StringIO = field(default_factory=io.StringIO)
-    lane: Callable[[], Any] | None = None
+    entrance: Callable[[], Any] | None = None
     face: Callable[[Mapping[str, str], bool], int] | None = None
     env: dict[str, str] = field(default_factory=dict)
 
@@ -257,7 +257,7 @@ class Desk:
             inward=self.inward,
             env={"HOMING_HOME": str(self.home)} | self.env,
             door=self._door,  # type: ignore[arg-type]
-            lane=self.lane or self._no_lane,
+            entrance=self.entrance or self._no_entrance,
             face=self.face,
         )
         return main(words, shell)
@@ -275,7 +275,7 @@ class Desk:
             raise AgentGone("no agent is running for this user", advice="Start it with `homing`.")
         return self.door
 
-    def _no_lane(self) -> Any:
+    def _no_entrance(self) -> Any:
         raise AgentGone("no agent is running for this user", advice="Start it with `homing`.")
 
 

@@ -326,7 +326,7 @@ def test_sigint_ends_a_real_command_without_a_traceback(words: list[str]) -> Non
         "def door():\n"
         "    print('ready', flush=True); time.sleep(60)\n"
         f"sys.exit(main({words!r}, Shell(out=sys.stdout, err=sys.stderr, inward=sys.stdin,"
-        " env=os.environ, door=door, lane=door)))"
+        " env=os.environ, door=door, entrance=door)))"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -18,13 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 
+from agent.adapters.local_api import Keyed
+from agent.cli.entrance import Entrance
 from agent.cli.lane import deliver
 from agent.cli.ndjson import Bad, Heartbeat, Item, batches, digest, read
+from tracking.endpoints import tracking_routes
 from tracking.errors import AgentGone, Fault, OverQuota, RequestFault
 from tracking.events import Frame, Limits
 from tracking.lines import LineProtocol
 from tracking.nucleus import content_hash
+from tracking.serving import Listener
 from tracking.sink import Origin, Receipt
 
 
@@ -46,6 +51,7 @@ class Agent:
         self.mood: Callable[[Agent], Fault | None] = lambda _: None
         self.limits = Limits()
         self._known: set[bytes] = set()
+        self._listener: Listener | None = None
         self._protocols: list[LineProtocol] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="agent")
@@ -80,13 +86,32 @@ class Agent:
     def refused(self, app_id: str, frame: Frame) -> None:
         """Count nothing: the answer names what was refused."""
 
+    async def admit(self, app_id: str, transport: str) -> None:
+        """Let every app in but a ghost."""
+        if app_id == "ghost":
+            raise RequestFault("no app is named ghost", status=404)
+
+    async def accept(self, app_id: str, frame: Frame, origin: Origin) -> Receipt:
+        """Keep a request's events as a line's."""
+        answered: asyncio.Future[Receipt] = self._loop.create_future()
+        self.take(app_id, frame, origin, answered.set_result)
+        return await answered
+
+    def open_loopback(self, token: str) -> int:
+        """Listen on 127.0.0.1 as well, for whoever has the token; return the port."""
+        sock = socket.create_server(("127.0.0.1", 0))
+        routes = Starlette(routes=tracking_routes(self, self.limits))  # type: ignore[arg-type]
+        self._listener = Listener(Keyed(routes, token), limits=self.limits)
+        self._call(self._listener.on_socket(sock))
+        return int(sock.getsockname()[1])
+
     def hang_up(self) -> None:
         """Cut every connection without a word; called in the loop."""
         for protocol in self._protocols:
             if protocol.transport is not None:
                 protocol.transport.abort()
 
-    def connect(self) -> socket.socket:
+    def connect(self) -> Entrance:
         """Connect to it."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -94,12 +119,14 @@ class Agent:
         except OSError as exc:
             sock.close()
             raise AgentGone("no agent is running for this user") from exc
-        return sock
+        return Entrance(sock)
 
     def close(self) -> None:
         """Stop listening and end the thread."""
 
         async def end() -> None:
+            if self._listener is not None:
+                await self._listener.drain(1.0)
             self._server.close()
             self.hang_up()
             await asyncio.sleep(0)  # the aborted transports tell their protocols
@@ -120,7 +147,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
 @pytest.fixture
 def importing(desk: Any, agent: Agent) -> Any:
     """A desk whose lane leads to that agent."""
-    desk.lane = agent.connect
+    desk.entrance = agent.connect
     return desk
 
 
@@ -240,6 +267,36 @@ def test_an_agent_that_is_restarted_gets_the_rest_and_keeps_everything_once(
     assert importing.said.startswith("5,000 events safe")
 
 
+def by_loopback(agent: Agent, port: int, token: str) -> Callable[[], Entrance]:
+    """Return how to connect over loopback."""
+    return lambda: Entrance(socket.create_connection(("127.0.0.1", port)), token)
+
+
+def test_over_loopback_the_same_file_goes_as_requests_with_the_token(
+    importing: Any, agent: Agent, tmp_path: Path
+) -> None:
+    importing.entrance = by_loopback(agent, agent.open_loopback("s3cret"), "s3cret")
+    file = written(tmp_path / "f.ndjson", *({"name": f"n{n}"} for n in range(6_000)), {"name": ""})
+    agent.mood = lambda a: OverQuota("too fast", retry_after_s=0.1) if a.frames == 3 else None
+    assert importing.run("import", file) == 1
+    assert importing.said.startswith("6,000 events safe")
+    assert sorted(name or "" for _, _, name in agent.stored) == sorted(
+        f"n{n}" for n in range(6_000)
+    )
+    assert "line 6001" in importing.complained
+    assert importing.run("import", file, "--app", "ghost") == 64
+    assert "no app is named ghost" in importing.complained
+
+
+def test_over_loopback_a_wrong_token_ends_the_import_at_once(
+    importing: Any, agent: Agent, tmp_path: Path
+) -> None:
+    importing.entrance = by_loopback(agent, agent.open_loopback("s3cret"), "guess")
+    assert importing.run("import", written(tmp_path / "f", {"name": "x"})) == 64
+    assert "HTTP 404" in importing.complained
+    assert not agent.stored
+
+
 def test_an_app_that_the_agent_does_not_know_ends_the_import_with_its_words(
     importing: Any, agent: Agent, tmp_path: Path
 ) -> None:
@@ -254,9 +311,9 @@ def test_an_agent_that_never_comes_back_is_given_up_with_what_to_do(tmp_path: Pa
     ours, theirs = socket.socketpair()
     theirs.close()
 
-    def connect() -> socket.socket:
+    def connect() -> Entrance:
         if next(calls):
-            return ours
+            return Entrance(ours)
         raise AgentGone("no agent is running for this user")
 
     item = Item(line=1, app_id="a", id="x", raw=b'{"id":"x","name":"y"}')
@@ -351,10 +408,12 @@ def test_ctrl_c_says_how_to_go_on(agent: Agent, tmp_path: Path) -> None:
     file = written(tmp_path / "f.ndjson", *({"name": f"n{n}"} for n in range(5_000)))
     code = (
         "import os, socket, sys; from agent.cli import main; from agent.cli.shell import Shell\n"
+        "from agent.cli.entrance import Entrance\n"
         "def lane():\n"
-        f"    s = socket.socket(socket.AF_UNIX); s.connect({str(agent.path)!r}); return s\n"
+        f"    s = socket.socket(socket.AF_UNIX); s.connect({str(agent.path)!r})\n"
+        "    return Entrance(s)\n"
         "sys.exit(main(sys.argv[1:], Shell(out=sys.stdout, err=sys.stderr, inward=sys.stdin,"
-        " env=os.environ, door=None, lane=lane)))"
+        " env=os.environ, door=None, entrance=lane)))"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, "import", file, "--app", "a"],

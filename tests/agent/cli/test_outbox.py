@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from agent.cli.entrance import Entrance
 from agent.door import AppStatus, Depth, QueuedEvent, Status
 
 QUEUED = tuple(
@@ -62,12 +63,12 @@ class Exporting:
         self.cut = cut
         self.threads: list[threading.Thread] = []
 
-    def connect(self) -> socket.socket:
+    def connect(self) -> Entrance:
         """Open a connection to it."""
         ours, theirs = socket.socketpair()
         self.threads.append(threading.Thread(target=self._answer, args=(theirs,)))
         self.threads[-1].start()
-        return ours
+        return Entrance(ours)
 
     def _answer(self, sock: socket.socket) -> None:
         with sock, sock.makefile("rwb") as stream:
@@ -99,7 +100,7 @@ def exporting(full: Any, status_of: Callable[..., Status]) -> Iterator[Any]:
     )
     full.door.now = status_of(depth=Depth(events=3, dead=2), apps=(app,))
     full.agent = Exporting({"acme-notes": [event.body.encode() for event in QUEUED]})
-    full.lane = full.agent.connect
+    full.entrance = full.agent.connect
     yield full
     full.agent.join()
 

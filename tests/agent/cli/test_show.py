@@ -58,6 +58,15 @@ def test_notices_are_told_unless_the_sentence_has_told_them(
     assert desk.said.count(notice.text) == 1
 
 
+def test_a_computer_without_a_far_end_is_offered_one(
+    desk: Any, status_of: Callable[..., Status]
+) -> None:
+    desk.door.now = status_of(keeping="offered")
+    for words in (["status"], ["top", "--once"]):
+        desk.run(*words)
+        assert "`homing keep-here` keeps events on this computer" in desk.said
+
+
 def test_what_came_from_outside_cannot_steer_the_terminal(
     desk: Any, status_of: Callable[..., Status]
 ) -> None:

@@ -70,7 +70,7 @@ from agent.cli import main
 from agent.cli.shell import Shell
 door = scripted.ScriptedDoor()
 sys.exit(main(sys.argv[2:], Shell(out=sys.stdout, err=sys.stderr, inward=sys.stdin,
-              env=os.environ, door=lambda: door, lane=None)))
+              env=os.environ, door=lambda: door, entrance=None)))
 """
 
 

@@ -51,7 +51,7 @@ class Door(scripted.ScriptedDoor):
 
 door = Door()
 sys.exit(main(["top"], Shell(out=sys.stdout, err=sys.stderr, inward=sys.stdin,
-              env=os.environ, door=lambda: door, lane=None)))
+              env=os.environ, door=lambda: door, entrance=None)))
 """
 
 
