@@ -272,6 +272,7 @@ class LinkRule:
         self.state, self.reason = State.LIVE, None
         self._opened, self._acknowledged = now, False
         self._lending = self._drained = False
+        self._answer_by = None
         orders = self._beat_now(now)
         if self.remembered != self.form:
             self.remembered = self.form
@@ -280,7 +281,8 @@ class LinkRule:
 
     def _beat_now(self, now: float) -> list[Order]:
         self._beat = now + self.heartbeat_s  # invariant 4: from now, not from then
-        self._answer_by = now + self.answer_s
+        if self._answer_by is None:  # an answer overdue is not forgiven by asking again
+            self._answer_by = now + self.answer_s
         return [SendHeartbeat(self.dial)]
 
     def _live_tick(self, now: float) -> list[Order]:

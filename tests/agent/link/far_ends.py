@@ -354,8 +354,8 @@ def certificate_for(
             alternatives.append(x509.DNSName(name))
     return (
         x509.CertificateBuilder()
-        .subjectname_of(name_of(names[0]))
-        .issuername_of(issuer)
+        .subject_name(name_of(names[0]))
+        .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + dt.timedelta(days=days[0]))

@@ -504,6 +504,19 @@ def test_a_far_end_that_answers_no_heartbeat_is_left() -> None:
     assert "sign of life" in str(rule.reason)
 
 
+def test_frequent_heartbeats_do_not_keep_a_dead_link_alive() -> None:
+    rule = LinkRule(rng=lambda: 0.5, heartbeat_s=5.0)
+    rule.feed(Start(), 0.0)
+    rule.feed(Opened(1), 0.0)
+    rule.feed(Drained(), 0.0)
+    for second in range(5, 30, 5):
+        assert rule.feed(Tick(), float(second)) == [SendHeartbeat(1)]
+    assert rule.feed(Tick(), 30.0) == [HangUp(1)]
+    rule.feed(Start(), 40.0)
+    rule.feed(Opened(2), 40.0)
+    assert rule.feed(Tick(), 45.0) == [SendHeartbeat(2)], "its answer is awaited anew"
+
+
 @pytest.mark.parametrize("sign", [Heard(1), Received(1), Received(1, ("stranger",))])
 def test_anything_said_is_a_sign_of_life(sign: Heard | Received) -> None:
     rule = a_live_rule()
