@@ -69,7 +69,7 @@ install_debian_packages() {
     # A list that cannot be refreshed may still name what we need, so its failure is not ours.
     $become env DEBIAN_FRONTEND=noninteractive apt-get update -qq || true
     # shellcheck disable=SC2086
-    $become env DEBIAN_FRONTEND=noninteractive $apt >&2
+    $become env DEBIAN_FRONTEND=noninteractive $apt >/dev/null # what goes wrong is on stderr
 }
 
 find_python() {
