@@ -103,10 +103,14 @@ class GuardedWebSocket(websocket.WebSocket):
         self.frame_buffer.recv_buffer = [stand_in.rest] if stand_in.rest else []
 
     @property
-    def midway(self) -> bool:
-        """Whether a frame or a message has begun and not ended."""
-        frames, messages = self.frame_buffer, self.cont_frame
-        return bool(frames.header or any(frames.recv_buffer) or messages.cont_data)
+    def in_frame(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return bool(self.frame_buffer.header or any(self.frame_buffer.recv_buffer))
+
+    @property
+    def in_message(self) -> bool:
+        """Whether a message in fragments has begun and not ended."""
+        return bool(self.cont_frame.cont_data)
 
 
 class _StandIn:

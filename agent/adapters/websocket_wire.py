@@ -74,7 +74,8 @@ class Wire:
         self._queue: deque[memoryview] = deque()
         self._queued = 0
         self._moved = 0.0  # when sending last made progress
-        self._partial: float | None = None  # since when a message is incomplete
+        self._in_frame: float | None = None  # since when a frame is incomplete
+        self._in_message: float | None = None  # since when a message in fragments is
         self._frames, self._bytes = FRAMES_PER_S, BYTES_PER_S  # may be read before a pause
         self._ws = GuardedWebSocket(self._enqueue)
         try:
@@ -108,9 +109,8 @@ class Wire:
 
     def due_s(self) -> float | None:
         """Return in how many seconds :meth:`check` will have something to say, if ever."""
-        limits = []
-        if self._partial is not None:
-            limits.append(self._partial + self._read_s)
+        begun = (self._in_frame, self._in_message)
+        limits = [since + self._read_s for since in begun if since is not None]
         if self._queue:
             limits.append(self._moved + self._send_s)
         return max(0.0, min(limits) - time.monotonic()) if limits else None
@@ -123,8 +123,9 @@ class Wire:
 
         """
         now = time.monotonic()
-        if self._partial is not None and now - self._partial >= self._read_s:
-            raise Unreachable(f"a message took longer than {self._read_s:g} s")
+        for since in (self._in_frame, self._in_message):
+            if since is not None and now - since >= self._read_s:
+                raise Unreachable(f"a message took longer than {self._read_s:g} s")
         if self._queue and now - self._moved >= self._send_s:
             raise Unreachable(f"the far end took nothing for {self._send_s:g} s")
 
@@ -135,7 +136,7 @@ class Wire:
             Fault: The far end breaks the rules, or closed.
 
         """
-        texts = 0
+        frames = texts = 0
         try:
             for _ in range(TURN_FRAMES):
                 if self._frames < 0 or self._bytes < 0:
@@ -147,14 +148,14 @@ class Wire:
                 self.received_bytes += len(data)
                 if opcode == CLOSE:
                     self._closed(data)
+                frames += 1
                 texts += opcode in (TEXT, BINARY)
                 heard(opcode, data)
         except NOT_YET:
             pass
-        if not self._ws.midway:
-            self._partial = None
-        elif self._partial is None or texts:
-            self._partial = time.monotonic()
+        # a ping between fragments ends a frame, but not the message around it
+        self._in_frame = _since(self._in_frame, self._ws.in_frame, bool(frames))
+        self._in_message = _since(self._in_message, self._ws.in_message, bool(texts))
         self.flush()  # the library may have queued a pong
 
     def _closed(self, data: bytes) -> None:
@@ -209,3 +210,10 @@ class Wire:
         with contextlib.suppress(OSError):
             self.sock.close()
         self._queue.clear()
+
+
+def _since(before: float | None, begun: bool, ended: bool) -> float | None:
+    """Return since when something is incomplete, knowing whether one has ended meanwhile."""
+    if not begun:
+        return None
+    return time.monotonic() if before is None or ended else before

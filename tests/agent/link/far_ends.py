@@ -75,7 +75,7 @@ class Listener:
             raise notice
         return notice
 
-    def wait(self, kind: type, within_s: float = 5.0) -> Any:
+    def wait(self, kind: type | tuple[type, ...], within_s: float = 5.0) -> Any:
         """Return the next notice of a kind, dropping others."""
         until = time.monotonic() + within_s
         while True:
