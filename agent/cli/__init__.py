@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -202,6 +203,9 @@ def main(
 
 def own_shell(face: Callable[[Mapping[str, str], bool], int] | None = None) -> Shell:
     """Return the shell of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an arrow is no reason to fail in an old locale
+            stream.reconfigure(errors="backslashreplace")
     return Shell(
         out=sys.stdout,
         err=sys.stderr,

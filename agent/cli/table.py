@@ -8,6 +8,8 @@ from datetime import datetime
 
 from agent.rules.wording import JOINERS, visible
 
+MOST_CHARS = 300  #: Of one cell: a path may be long, a forged name may be endless.
+
 
 def rows(head: Sequence[str], body: Iterable[Sequence[str]], *, right: str = "") -> Iterator[str]:
     """Yield the lines of a table.
@@ -18,7 +20,7 @@ def rows(head: Sequence[str], body: Iterable[Sequence[str]], *, right: str = "")
         right: One character per column, ``>`` for those aligned to the right.
 
     """
-    table = [list(head), *([visible(cell, 120) for cell in row] for row in body)]
+    table = [list(head), *([visible(cell, MOST_CHARS) for cell in row] for row in body)]
     widths = [max(columns(row[i]) for row in table) for i in range(len(head))]
     sides = right.ljust(len(head))
     for row in table:

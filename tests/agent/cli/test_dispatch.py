@@ -219,6 +219,20 @@ def test_a_real_broken_pipe_leaves_no_trace_on_stderr() -> None:
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+def test_an_old_locale_is_no_reason_to_fail(home: Path) -> None:
+    code = (
+        "import sys; from agent.cli import main, own_shell; own_shell().say('a → b');"
+        "sys.exit(main(['help']))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert ended.stdout.startswith(b"a \\u2192 b\nusage: homing")
+
+
 def test_the_command_on_the_path_is_this_one(home: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "homing", "status"], capture_output=True, text=True, check=False

@@ -64,7 +64,8 @@ class Terminal:
         self.before = termios.tcgetattr(self.slave)
         self.shown = b""
         conftest = str(Path(__file__).with_name("conftest.py"))
-        known = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+        misleading = {"NO_COLOR", "COLUMNS", "LINES"}  # a runner's own terminal is not this one
+        known = {key: value for key, value in os.environ.items() if key not in misleading}
         self.child = subprocess.Popen(
             [sys.executable, "-c", CHILD, conftest, mode],
             stdin=self.slave,
