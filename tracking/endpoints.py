@@ -23,7 +23,8 @@ import asyncio
 import itertools
 import math
 import re
-from typing import Final, Literal
+import time
+from typing import Final, Literal, cast
 
 import msgspec
 from starlette.responses import Response
@@ -32,7 +33,7 @@ from starlette.types import Receive, Scope, Send
 
 from tracking.errors import Fault, OverQuota, RequestFault
 from tracking.events import Frame, Limits
-from tracking.nucleus import APP_ID, golden_reply, parse_frame
+from tracking.nucleus import APP_ID, golden_reply, parse_frame, parse_in_steps
 from tracking.sink import (
     LineSink,
     Origin,
@@ -40,7 +41,6 @@ from tracking.sink import (
     Sink,
     error_body,
     explained,
-    now_ms,
     status_of,
 )
 from tracking.strict_json import clip
@@ -59,6 +59,7 @@ __all__ = [
 
 FRAMES_IN_FLIGHT: Final = 64  #: Of one WebSocket; enough to fill a group commit.
 BYTES_IN_FLIGHT: Final = 128 * 1024 * 1024  #: Of all connections of these routes together.
+LARGE_BYTES: Final = 128 * 1024  #: A smaller frame is understood in milliseconds at worst.
 
 _TRACK = re.compile(r".*/app/([^/]*)/(track|license/validate|customdata|crash)/?", re.DOTALL)
 _BARE = re.compile(r"/+([A-Za-z0-9_-]{1,64})/?", re.ASCII)
@@ -95,6 +96,11 @@ def tracking_routes(
 
     """
     return [_TrackingRoute(sink, limits, side_calls, cors, require_ids)]
+
+
+def now_ms() -> int:
+    """Return the wall clock as Unix milliseconds."""
+    return time.time_ns() // 1_000_000
 
 
 class _InFlight:
@@ -157,8 +163,8 @@ class _TrackingRoute(BaseRoute):
             response = await self._respond(app_id, call, scope, receive)
         except Fault as fault:
             response = error_response(fault, reportedIds=())
-            if status_of(fault) in (408, 413, 415):
-                response.headers["Connection"] = "close"  # the rest of the body is not read
+            # What is left of a body is read and dropped by the protocol: closing on it would
+            # reset the connection before the sender, still sending, could read why.
         response.headers.update(self.headers)
         await response(scope, receive, send)
 
@@ -216,13 +222,25 @@ class _TrackingRoute(BaseRoute):
                 return bytes(body)
 
     async def _post(self, app_id: str, body: bytes, origin: Origin) -> Response:
-        frame = parse_frame(body, limits=self.limits, require_ids=self.require_ids)
+        frame = await self._parse(body)
         if frame.refused:
             self.sink.refused(app_id, frame)
         receipt = await self._accept(app_id, frame, origin)
         reply = golden_reply(frame, unacknowledged=receipt.unsafe(frame))
         fault, said = explained(frame, receipt, reply)
         return _json(said, 200) if fault is None else _refusal(fault, said)
+
+    async def _parse(self, raw: bytes | str) -> Frame:
+        """Understand a frame; let others be served while a large one needs patience."""
+        if len(raw) <= LARGE_BYTES:
+            return parse_frame(raw, limits=self.limits, require_ids=self.require_ids)
+        steps = parse_in_steps(raw, limits=self.limits, require_ids=self.require_ids)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                return cast(Frame, done.value)
+            await asyncio.sleep(0)
 
     async def _accept(self, app_id: str, frame: Frame, origin: Origin) -> Receipt:
         if not frame.events and not frame.heartbeats:
@@ -262,7 +280,7 @@ class _TrackingRoute(BaseRoute):
                     raw = message["bytes"]
                 size = len(raw)
                 await self.in_flight.enter(size)
-                frame = parse_frame(raw, limits=self.limits, require_ids=self.require_ids)
+                frame = await self._parse(raw)
                 del message, raw
                 if frame.refused:
                     self.sink.refused(app_id, frame)

@@ -9,7 +9,7 @@ cannot be proved takes the patient road of :mod:`tracking.lenient`, element by e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Annotated, Final, cast
 
 import msgspec
@@ -20,11 +20,14 @@ from tracking import strict_json
 from tracking.dates import parse_ms
 from tracking.errors import RequestFault
 from tracking.events import Event, Frame, Kind, Limits, RawId, Refusal
-from tracking.lenient import KINDS, MAX_DATE_CHARS, read_event, unquoted
+from tracking.lenient import KINDS, MAX_DATE_CHARS, read_event, read_top_level, unquoted
 from tracking.strict_json import ENCODER, Integer
 
 DEFAULT_LIMITS: Final = Limits()
 _CHUNK: Final = 64  #: Elements that the quick road tries at a time in a frame it could not take.
+MAX_ELEMENTS: Final = 262_144  #: Twice what 32 MiB of ordinary events are; junk is smaller.
+_MANY: Final = 1024 * 1024  #: Bytes from which on it pays to look for too many elements.
+_DESCRIBED: Final = 1000  #: Refusals of one frame that get a sentence of their own.
 _BOM: Final = b"\xef\xbb\xbf"
 
 _Text = str | None | UnsetType
@@ -81,6 +84,9 @@ _EVENT, _ERROR, _HEARTBEAT, _OTHER = Kind.EVENT, Kind.ERROR, Kind.HEARTBEAT, Kin
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
+_ENOUGH: Final = RequestFault("bad as well; only the first 1000 bad events are described")
+
+
 class _Understood:
     """What was understood so far, in the order of the frame."""
 
@@ -99,6 +105,8 @@ class _Understood:
         if found.id is not None:
             self.ids.append(found.id)
         if isinstance(found, Refusal):
+            if len(self.refused) >= _DESCRIBED:
+                found = Refusal(index=found.index, id=found.id, fault=_ENOUGH)
             self.refused.append(found)
             return
         if found.anon_id is not None:
@@ -143,8 +151,68 @@ def parse_frame(
 
     """
     data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else bytes(raw)
+    understood = _try_quick(data, limits, require_ids)
+    if understood is not None:
+        return understood
+    steps = _patient(data, limits, require_ids)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return cast(Frame, done.value)
+
+
+def parse_in_steps(
+    raw: bytes | str, *, limits: Limits = DEFAULT_LIMITS, require_ids: bool = False
+) -> Generator[None, None, Frame]:
+    """Do the same as :func:`parse_frame`, and yield now and then on the patient road.
+
+    A large frame that needs patience takes seconds; whoever serves others too can do so at each
+    yield.
+    """
+    data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else bytes(raw)
+    understood = _try_quick(data, limits, require_ids)
+    if understood is not None:
+        return understood
+    return (yield from _patient(data, limits, require_ids))
+
+
+def _try_quick(data: bytes, limits: Limits, require_ids: bool) -> Frame | None:
+    if len(data) > _MANY and data.count(b"{") > 4 * MAX_ELEMENTS:
+        return _refused(_too_many())  # before anybody decodes millions of them
     understood = _quick(data, limits, require_ids)
-    return _patient(data, limits, require_ids) if understood is None else understood.frame()
+    return None if understood is None else understood.frame()
+
+
+def _patient(data: bytes, limits: Limits, require_ids: bool) -> Generator[None, None, Frame]:
+    """Understand a frame piece by piece; what cannot be understood is refused by itself."""
+    try:
+        top = read_top_level(data.removeprefix(_BOM).decode("utf-8", "surrogateescape"))
+        if len(top.elements) > MAX_ELEMENTS:
+            raise _too_many()
+    except RequestFault as fault:
+        return _refused(fault)
+    understood = _Understood()
+    for at in range(0, len(top.elements), _CHUNK):
+        yield
+        chunk = [top.text[start:end] for start, end in top.elements[at : at + _CHUNK]]
+        small = f'{{"data":[{",".join(chunk)}]}}'.encode("utf-8", "surrogateescape")
+        quick = _quick(small, limits, require_ids) if len(top.elements) > 1 else None
+        if quick is not None:
+            understood.extend(quick)
+            continue
+        for n, element in enumerate(chunk, at):
+            understood.add(read_event(element, n, limits, require_ids=require_ids))
+    understood.app_id = top.app_id
+    return understood.frame(confirmation=top.confirmation, has_confirmation=top.has_confirmation)
+
+
+def _refused(fault: RequestFault) -> Frame:
+    return Frame(refused=(Refusal(index=-1, id=None, fault=fault),))
+
+
+def _too_many() -> RequestFault:
+    return RequestFault(f"data has more than {MAX_ELEMENTS} elements", field="data", status=413)
 
 
 def _quick(data: bytes, limits: Limits, require_ids: bool) -> _Understood | None:
@@ -189,7 +257,7 @@ def _build(
 
     """
     escaped = b"\\" in data  # no backslash: no NUL, and no quotes inside a text (A14)
-    if escaped and b"\\u0000" in data:
+    if (escaped and b"\\u0000" in data) or len(wire.data) > MAX_ELEMENTS:
         return None
     understood = _Understood()
     events, ids = understood.events, understood.ids
@@ -318,82 +386,3 @@ def _with_facts(event: Event, wire: _Lean) -> Event:
         arch=wire.arch or None,
         process=wire.process or None,
     )
-
-
-def _patient(data: bytes, limits: Limits, require_ids: bool) -> Frame:
-    """Understand a frame piece by piece; what cannot be understood is refused by itself."""
-    text = data.removeprefix(_BOM).decode("utf-8", "surrogateescape")
-    try:
-        tops, pieces = _top_level(text, strict_json.skip_space(text))
-    except RequestFault as fault:
-        return Frame(refused=(Refusal(index=-1, id=None, fault=fault),))
-    understood = _Understood()
-    for at in range(0, len(pieces), _CHUNK):
-        chunk = [text[start:end] for start, end in pieces[at : at + _CHUNK]]
-        small = f'{{"data":[{",".join(chunk)}]}}'.encode("utf-8", "surrogateescape")
-        quick = _quick(small, limits, require_ids) if len(pieces) > 1 else None
-        if quick is not None:
-            understood.extend(quick)
-            continue
-        for n, piece in enumerate(chunk, at):
-            understood.add(read_event(piece, n, limits, require_ids=require_ids))
-    understood.app_id = _app_id(tops.get("appId"))
-    has_confirmation, confirmation = _confirmation(tops.get("confirmation"))
-    return understood.frame(confirmation=confirmation, has_confirmation=has_confirmation)
-
-
-def _top_level(text: str, start: int) -> tuple[dict[str, str], list[tuple[int, int]]]:
-    """Find the elements and the other members of a frame in any of A16's forms.
-
-    Raises:
-        RequestFault: It is no frame.
-
-    """
-    tops: dict[str, tuple[int, int]] = {}
-    at, end = start, len(text)
-    if text[start : start + 1] == "{":
-        for key, value, value_end in strict_json.members(text, start, "frame"):
-            if key in tops:
-                raise RequestFault(f"the frame names the key {strict_json.clip(key)} twice")
-            if len(tops) > 64:
-                raise RequestFault("the frame has more than 64 keys beside data")
-            tops[key] = value, value_end
-        if "data" not in tops:
-            raise RequestFault("the frame has no `data`", field="data")
-        at, end = tops.pop("data")
-    if strict_json.end_of(text, start, "frame") != len(text):
-        raise RequestFault("the frame is not JSON: something follows it")
-    match text[at : at + 1]:
-        case "[":
-            pieces = list(strict_json.elements(text, at, "data"))
-        case "{":
-            pieces = [(at, end)]
-        case _:
-            raise RequestFault(
-                f"data must be an array of events, got {strict_json.clip(text[at:end])}",
-                field="data",
-            )
-    return {key: text[a:b] for key, (a, b) in tops.items()}, pieces
-
-
-def _confirmation(text: str | None) -> tuple[bool, object]:
-    """Return whether there is a token to echo, and the token. Only scalars can be tokens."""
-    if text is None or text[0] in "[{":
-        return False, None
-    try:
-        value = strict_json.decode(text, "confirmation", keys=0)
-        strict_json.check_value(value, "confirmation")
-    except RequestFault:
-        return False, None
-    return True, value
-
-
-def _app_id(text: str | None) -> str | None:
-    if text is None or not text.startswith('"'):
-        return None
-    try:
-        value = strict_json.decode(text, "appId", keys=0)
-        strict_json.check_value(value, "appId")
-    except RequestFault:
-        return None
-    return unquoted(str(value))

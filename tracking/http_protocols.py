@@ -71,6 +71,7 @@ class Connection(Protocol):
     inner: Inner | None
     number: int
     peer: str
+    last: float  #: When something last passed, in the loop's time.
 
     def request_began(self) -> None:
         """Another request has begun to arrive on this connection."""
@@ -148,7 +149,8 @@ class Http(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
-        self.body_bytes += len(body)
+        if self.busy:  # else it is being dropped
+            self.body_bytes += len(body)
 
     def on_message_complete(self) -> None:
         self.in_body = False
@@ -183,7 +185,7 @@ class Http(HttpToolsProtocol):
         if fault is not None and not (self.busy and self.cycle.response_started):
             body = error_body(fault, reportedIds=())
             head = (
-                b"content-type: application/json\r\naccess-control-allow-origin: *\r\n"
+                b"content-type: application/json\r\n"
                 b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
             )
             self.transport.write(STATUS_LINE[status_of(fault)] + head + body)
@@ -260,6 +262,7 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         await super().send(message)
+        self.connection.last = self.loop.time()  # who is being told things is not idle
         if self.initial_response is not None and self.close_sent:
             self.handshake_complete = True  # refused is answered; uvicorn logs it as forgotten
 

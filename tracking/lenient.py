@@ -1,4 +1,4 @@
-"""One event, as any client ever wrote it: the lenient half of NUCLEUS.md §5.
+"""Frames and events as any client ever wrote them: the lenient half of NUCLEUS.md §5.
 
 Takes the text of one element of ``data`` and gives an :class:`Event`, or the
 :class:`Refusal` that says which field is wrong. Slow and patient: :mod:`tracking.nucleus`
@@ -8,6 +8,8 @@ has a quick road for frames written the strict way, and both roads lead to the s
 from __future__ import annotations
 
 from typing import Final
+
+import msgspec
 
 from tracking import strict_json
 from tracking.dates import parse_ms
@@ -30,6 +32,7 @@ _FIELDS: Final = frozenset(
     | {"machineId", "appId", "payload", "data", "client", "appType", "moduleVersion", "process"}
     | {"platform", "osVersion", "totalRam", "version", "language", "locale", "arch"}
 )
+_MAX_TOPS: Final = 64
 _SHELLS: Final = 2  #: A14: "repeat once".
 
 
@@ -72,6 +75,73 @@ def named_kind(
     if kind not in NAMED and kind is not Kind.OTHER:
         name = None
     return kind, word, name or None
+
+
+class TopLevel(msgspec.Struct, frozen=True):
+    """A frame taken apart, its elements not yet looked at."""
+
+    text: str
+    elements: list[tuple[int, int]]  #: Where in ``text`` each starts and ends.
+    app_id: str | None
+    confirmation: object
+    has_confirmation: bool
+
+
+def read_top_level(text: str) -> TopLevel:
+    """Find the elements and the other members of a frame in any of A16's forms.
+
+    Raises:
+        RequestFault: It is no frame.
+
+    """
+    start = at = strict_json.skip_space(text)
+    end = len(text)
+    tops: dict[str, tuple[int, int]] = {}
+    if text[start : start + 1] == "{":
+        for key, value, value_end in strict_json.members(text, start, "frame"):
+            if key in tops:
+                raise RequestFault(f"the frame names the key {strict_json.clip(key)} twice")
+            if len(tops) > _MAX_TOPS:
+                raise RequestFault(f"the frame has more than {_MAX_TOPS} keys beside data")
+            tops[key] = value, value_end
+        if "data" not in tops:
+            raise RequestFault("the frame has no `data`", field="data")
+        at, end = tops.pop("data")
+    if strict_json.end_of(text, start, "frame") != len(text):
+        raise RequestFault("the frame is not JSON: something follows it")
+    match text[at : at + 1]:
+        case "[":
+            elements = list(strict_json.elements(text, at, "data"))
+        case "{":
+            elements = [(at, end)]
+        case _:
+            raise RequestFault(
+                f"data must be an array of events, got {strict_json.clip(text[at:end])}",
+                field="data",
+            )
+    others = {key: text[a:b] for key, (a, b) in tops.items()}
+    has_confirmation, confirmation = _top_scalar(others, "confirmation")
+    _, app_id = _top_scalar(others, "appId")
+    return TopLevel(
+        text=text,
+        elements=elements,
+        app_id=unquoted(app_id) if isinstance(app_id, str) else None,
+        confirmation=confirmation,
+        has_confirmation=has_confirmation,
+    )
+
+
+def _top_scalar(members: dict[str, str], key: str) -> tuple[bool, object]:
+    """Return whether the frame has this member, in a form that can be echoed, and its value."""
+    text = members.get(key, "[")
+    if text[0] in "[{":
+        return False, None
+    try:
+        value = strict_json.decode(text, key, keys=0)
+        strict_json.check_value(value, key)
+    except RequestFault:
+        return False, None
+    return True, value
 
 
 def read_event(text: str, index: int, limits: Limits, *, require_ids: bool) -> Event | Refusal:

@@ -17,6 +17,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -24,7 +25,7 @@ from typing import Final
 from tracking.errors import Fault, RequestFault
 from tracking.events import Frame, Limits
 from tracking.nucleus import APP_ID, golden_reply, parse_frame
-from tracking.sink import LineSink, Origin, Receipt, error_body, explained, now_ms
+from tracking.sink import LineSink, Origin, Receipt, error_body, explained
 from tracking.strict_json import clip
 
 LINGER_S: Final = 2.0  #: How long we hear somebody out whom we have refused.
@@ -76,8 +77,7 @@ class LineProtocol(asyncio.Protocol):
         self.loop = loop or asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self.completed = 0  #: Lines that arrived whole.
-        self.partial: list[bytes] = []
-        self.partial_bytes = 0
+        self.partial = bytearray()
         self.slots: deque[_Slot] = deque()
         self.unanswered_bytes = 0
         self.ready: list[bytes] = []
@@ -89,7 +89,7 @@ class LineProtocol(asyncio.Protocol):
     @property
     def held(self) -> int:
         """Bytes of the line that is still arriving."""
-        return self.partial_bytes
+        return len(self.partial)
 
     @property
     def in_header(self) -> bool:
@@ -104,7 +104,7 @@ class LineProtocol(asyncio.Protocol):
     @property
     def receiving(self) -> bool:
         """Whether a line has begun and not ended, and we are reading."""
-        return self.partial_bytes > 0 and not self.read_paused
+        return len(self.partial) > 0 and not self.read_paused
 
     # --- the transport's calls -----------------------------------------------------------------
 
@@ -115,13 +115,13 @@ class LineProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.ending:
             return
-        received_ms = now_ms()
+        received_ms = _now_ms()
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
             if self.partial:
-                self.partial.append(data[start:end])
-                line = b"".join(self.partial)
-                self._forget_partial()
+                self.partial += data[start:end]
+                line = bytes(self.partial)
+                self.partial.clear()
             else:
                 line = data[start:end]
             start = end + 1
@@ -130,19 +130,17 @@ class LineProtocol(asyncio.Protocol):
                 return
             self._take(line, received_ms)
         if start < len(data):
-            rest = data[start:] if start else data
-            self.partial.append(rest)
-            self.partial_bytes += len(rest)
-            if self.partial_bytes > self.limits.frame_bytes:
+            self.partial += data[start:]
+            if len(self.partial) > self.limits.frame_bytes:
                 self._refuse_length()
                 return
         self._balance()
 
     def eof_received(self) -> bool:
         if self.partial and not self.ending:  # `printf '{…}' | nc -U` ends without a newline
-            line = b"".join(self.partial)
-            self._forget_partial()
-            self._take(line, now_ms())
+            line = bytes(self.partial)
+            self.partial.clear()
+            self._take(line, _now_ms())
         self.lingering = False
         self._end()
         return True  # our side stays open until the last reply is out
@@ -257,7 +255,7 @@ class LineProtocol(asyncio.Protocol):
 
     def refuse(self, fault: Fault | None) -> None:
         """Answer what was read, then with the fault, then close."""
-        self._forget_partial()
+        self.partial.clear()
         if fault is None or self.ending:
             self.shutdown()
             return
@@ -272,10 +270,6 @@ class LineProtocol(asyncio.Protocol):
         limit = self.limits.frame_bytes
         self.refuse(RequestFault(f"a line is longer than {limit} bytes", status=413))
 
-    def _forget_partial(self) -> None:
-        self.partial.clear()
-        self.partial_bytes = 0
-
     def _end(self) -> None:
         self.ending = True
         self._close_when_answered()
@@ -288,6 +282,10 @@ class LineProtocol(asyncio.Protocol):
             self.loop.call_later(LINGER_S, self.transport.abort)
         else:
             self.transport.close()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def line_factory(

@@ -18,7 +18,7 @@ from msgspec import Raw
 from tracking.dates import event_ms, iso, newest, parse_ms
 from tracking.errors import Bug
 from tracking.events import Event, Frame
-from tracking.frames import DEFAULT_LIMITS, parse_frame
+from tracking.frames import DEFAULT_LIMITS, parse_frame, parse_in_steps
 from tracking.strict_json import ENCODER
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "normal_language",
     "normal_platform",
     "parse_frame",
+    "parse_in_steps",
     "parse_ms",
     "parse_reply",
     "wrap",

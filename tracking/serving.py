@@ -188,7 +188,7 @@ class _Connection(asyncio.Protocol):
         self.entered = False
         self.number = 0
         self.held = 0
-        self.last = 0.0  #: When a byte last came.
+        self.last = 0.0  #: When something last passed.
         self.since: float | None = None  #: When what is arriving began to.
         self.received = 0  #: Bytes since the last look.
         self.completed = 0  #: Messages at the last look.
@@ -199,16 +199,21 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.peer = peer_of(transport)
-        self.entered = self.listener.enter(self)
+        try:
+            self.peer = peer_of(transport)
+            self.entered = self.listener.enter(self)
+        finally:
+            if not self.entered:  # also if who it is could not be found out
+                self.transport.abort()
         if not self.entered:
-            self.transport.abort()
             return
         self.number = next(self.listener.numbers)
         self.last = self.loop.time()
         self.look_in(self.listener.header_s)
 
     def data_received(self, data: bytes) -> None:
+        if not self.entered:
+            return
         if self.inner is None:
             self.inner = self._choose(data)
             self.inner.connection_made(self.transport)

@@ -6,7 +6,6 @@ the events are durable, never before.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Literal, Protocol
 
@@ -90,11 +89,6 @@ class LineSink(Protocol):
 
     def refused(self, app_id: str, frame: Frame) -> None:
         """Count the bad events of a frame."""
-
-
-def now_ms() -> int:
-    """Return the wall clock as Unix milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def status_of(fault: Fault) -> int:

@@ -473,3 +473,14 @@ def test_replies_of_any_far_end_are_read_as_text_ids() -> None:
 def test_a_reply_that_makes_no_sense_says_nothing(raw: bytes | str) -> None:
     reply = parse_reply(raw)
     assert (reply.anon_id, reply.confirmed) == (None, False)
+
+
+def test_a_frame_of_junk_is_bounded_in_sentences_and_in_elements() -> None:
+    frame = parse_frame("[" + ",".join(['{"id":1}'] * 2000) + "]")
+    assert len(frame.refused) == len(frame.ids) == 2000
+    assert "data[999]" in str(frame.refused[999].fault)
+    assert frame.refused[1000].fault is frame.refused[1999].fault
+    for junk in ("5", '{"name":"E"}', "{}"):
+        frame = parse_frame(f'{{"data":[{",".join([junk] * 270_000)}]}}')
+        assert [r.index for r in frame.refused] == [-1]
+        assert "more than 262144" in str(frame.refused[0].fault)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import socket
@@ -324,3 +325,31 @@ def test_events_are_kept_when_their_sender_hangs_up_before_the_reply(
     eventually(lambda: not far_end.sink.live)
     assert [e.id for _, e in far_end.sink.stored] == [0, 1, 2][: len(far_end.sink.stored)]
     assert ask(far_end.websocket(), frame(event(id=9))) == {"reportedIds": [9]}
+
+
+def test_a_sender_of_a_body_that_is_too_large_gets_to_read_why(far_end: Any) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", far_end.port, timeout=10)
+    with contextlib.closing(connection):
+        for _ in range(2):  # and may go on with the same connection
+            connection.request("POST", BASE, b" " * (9 * 1024 * 1024))
+            response = connection.getresponse()
+            assert response.status == 413
+            assert b"larger than 8388608" in response.read()
+        connection.request("POST", BASE, frame(event(id=1)))
+        assert connection.getresponse().read() == b'{"reportedIds":[1]}'
+
+
+def test_a_large_frame_that_needs_patience_does_not_stop_the_others(far_end: Any) -> None:
+    bad = '{"name":"E","payload":{"a":NaN},"id":'
+    junk = ",".join([f"{bad}{n}}}" for n in range(40_000)])
+    rude, other = far_end.websocket(), far_end.websocket()
+    rude.send(f'{{"data":[{junk}]}}')
+    slowest = 0.0
+    while not far_end.sink.bad:
+        began = time.monotonic()
+        assert ask(other, frame(event(id=1))) == {"reportedIds": [1]}
+        slowest = max(slowest, time.monotonic() - began)
+    assert slowest < 1
+    assert len(json.loads(rude.recv())["reportedIds"]) == 40_000
+    for connection in (rude, other):
+        connection.close()

@@ -257,6 +257,22 @@ def test_a_stranger_is_closed_before_its_first_byte_is_read(serve: Callable[...,
     assert not far_end.sink.stored
 
 
+def test_who_cannot_be_told_from_a_stranger_is_a_stranger(
+    serve: Callable[..., Any], expected_warnings: Callable[..., None]
+) -> None:
+    expected_warnings("asyncio")  # it says that the check itself failed
+
+    def allow(transport: asyncio.BaseTransport) -> bool:
+        raise OSError("no credentials")
+
+    far_end = serve(allow=allow)
+    sock = far_end.connect(unix=True)
+    with contextlib.suppress(OSError):
+        sock.sendall(LINE)
+    assert until_closed(sock) == b""
+    assert not far_end.sink.stored
+
+
 def test_unfinished_frames_are_bounded_in_all(
     serve: Callable[..., Any], expected_warnings: Callable[..., None]
 ) -> None:
