@@ -86,6 +86,10 @@ class Face(QObject):
         self.deeds.said.connect(self._speak_up)
         self._raise_wanted.connect(self.open_window, Qt.ConnectionType.QueuedConnection)
         self._show_window = show_window
+        self._grace = QTimer(self)
+        self._grace.setSingleShot(True)
+        self._grace.setInterval(TRAY_GRACE_MS)
+        self._grace.timeout.connect(self._settle_for_a_window)
 
     def start(self) -> None:
         """Show the icon, ask for the agent, and open the window if it was asked for."""
@@ -95,7 +99,7 @@ class Face(QObject):
         if self._show_window:
             self.open_window()
         elif not self.tray.is_present():
-            QTimer.singleShot(TRAY_GRACE_MS, self._settle_for_a_window)
+            self._grace.start()
 
     def raise_from_anywhere(self) -> None:
         """Open the window; may be called from any thread (a second start asks for it) [R4]."""
@@ -121,10 +125,13 @@ class Face(QObject):
 
     def close(self) -> None:
         """Take everything down, in the order in which it hangs together."""
-        if self.window is not None:
-            self.window.close()
+        self._grace.stop()
         self.tray.close()
         self.commands.close()
+        if self.window is not None:
+            self.window.close()
+            self.window.deleteLater()
+            self.window = None
 
     @Slot(object)
     def _changed(self, status: Status) -> None:

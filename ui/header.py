@@ -31,7 +31,7 @@ class StatusHeader(Card):
         self.title.hide()
         self.mark = plain_label()
         self.mark.setFixedSize(MARK_PX, MARK_PX)
-        self.state = plain_label(scale=1.5, strong=True)
+        self.state = plain_label(scale=1.5, strong=True, wrap=True)
         self.sentence = plain_label(scale=1.1, wrap=True)
         self.details = plain_label(muted=True, wrap=True)
         self.echo = plain_label(wrap=True)

@@ -98,7 +98,6 @@ class Window(QWidget):
         self._clock = QTimer(self)
         self._clock.setInterval(TICK_MS)
         self._clock.timeout.connect(self._refresh)
-        QGuiApplication.styleHints().colorSchemeChanged.connect(self._dress)
         self._dress()
         self._refresh()
         self._recall()
@@ -301,5 +300,8 @@ class Window(QWidget):
         super().changeEvent(event)
         if event.type() == QEvent.Type.WindowStateChange:
             self._tell_seen()
-        elif event.type() in {QEvent.Type.ApplicationPaletteChange, QEvent.Type.ThemeChange}:
+
+    def event(self, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.ApplicationPaletteChange:
             self._dress()
+        return super().event(event)

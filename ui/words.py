@@ -62,7 +62,7 @@ def plain(text: str | None, limit: int = MAX_CHARS) -> str:
     return isolate(line)
 
 
-def breakable(text: str, every: int = 16) -> str:
+def breakable(text: str, every: int = 10) -> str:
     """Let a line end within very long words, which would otherwise widen the whole window."""
     return " ".join(
         "\N{ZERO WIDTH SPACE}".join(word[i : i + every] for i in range(0, len(word), every))
