@@ -1,0 +1,222 @@
+"""The accounts: which apps exist, and who may ask about them.
+
+A small SQLite file beside the store, because it may be changed by the command line while a
+server runs. Tokens are kept as prefix and SHA-256; they have 256 random bits, so no slow hash is
+needed (SECURITY.md, "Collector"). A look-up that finds nothing still compares a digest, so that
+the time tells nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracking.errors import RequestFault, StorageFault
+
+APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+SCOPES = ("stats:read", "users:read", "users:delete", "admin")
+TOKEN_MARK = "dat1_"  # noqa: S105 - the public prefix
+PREFIX_CHARS = 8
+DAY_MS = 86_400_000
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS app (
+    app_id TEXT PRIMARY KEY, name TEXT NOT NULL, tracking_key TEXT NOT NULL UNIQUE,
+    created_ms INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS token (
+    prefix TEXT NOT NULL, digest BLOB NOT NULL UNIQUE, app_id TEXT NOT NULL, scopes TEXT NOT NULL,
+    created_ms INTEGER NOT NULL, expires_ms INTEGER, used_day INTEGER
+);
+CREATE INDEX IF NOT EXISTS token_by_prefix ON token (prefix);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AppAccount:
+    """One app that may report here."""
+
+    app_id: str
+    name: str
+    tracking_key: str
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a token opens."""
+
+    prefix: str
+    app_id: str
+    scopes: frozenset[str]
+    created_ms: int
+    expires_ms: int | None
+    used_day: int | None
+
+
+class Accounts:
+    """Apps and tokens. Any thread may call; several processes may."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            os.close(os.open(path, flags, 0o600))
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL").fetchall()
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA busy_timeout = 5000")
+            self._db.executescript(SCHEMA)
+        except (OSError, sqlite3.DatabaseError) as exc:
+            raise StorageFault(f"{path} cannot be used: {exc}") from exc
+        self._known: dict[str, AppAccount] = {}
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    @contextlib.contextmanager
+    def _border(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._db
+            except sqlite3.OperationalError as exc:
+                raise StorageFault(f"{self.path} cannot be used: {exc}") from exc
+
+    # --- apps ----------------------------------------------------------------------------------
+
+    def app(self, app_id: str) -> AppAccount | None:
+        """Return an app; unknown ones are asked for again each time, known ones are remembered."""
+        known = self._known.get(app_id)
+        if known is not None or not APP_ID.match(app_id):
+            return known
+        with self._border() as db:
+            row = db.execute("SELECT * FROM app WHERE app_id = ?", (app_id,)).fetchone()
+        if row is None:
+            return None
+        self._known[app_id] = AppAccount(*row)
+        return self._known[app_id]
+
+    def apps(self) -> list[AppAccount]:
+        with self._border() as db:
+            rows = db.execute("SELECT * FROM app ORDER BY created_ms, app_id").fetchall()
+        return [AppAccount(*row) for row in rows]
+
+    def add_app(
+        self, name: str, now_ms: int, *, app_id: str | None = None, if_missing: bool = False
+    ) -> AppAccount:
+        """Make an app.
+
+        Raises:
+            RequestFault: The id is not one, or is taken.
+
+        """
+        app_id = app_id or secrets.token_hex(12)
+        if not APP_ID.match(app_id):
+            raise RequestFault(
+                f"an app id is 1 to 64 letters, digits, - or _, got {app_id[:80]!r}", field="id"
+            )
+        if not name.strip() or len(name) > 200:
+            raise RequestFault("a name has 1 to 200 characters", field="name")
+        made = AppAccount(app_id, name.strip(), secrets.token_urlsafe(18), now_ms)
+        with self._border() as db:
+            taken = db.execute("SELECT * FROM app WHERE app_id = ?", (app_id,)).fetchone()
+            if taken is not None:
+                if if_missing:
+                    return AppAccount(*taken)
+                raise RequestFault(f"the app {app_id!r} exists already", field="id", status=409)
+            db.execute(
+                "INSERT INTO app VALUES (?, ?, ?, ?)",
+                (made.app_id, made.name, made.tracking_key, made.created_ms),
+            )
+        return made
+
+    # --- tokens --------------------------------------------------------------------------------
+
+    def add_token(
+        self, app_id: str, scopes: Iterable[str], now_ms: int, *, days: int | None = None
+    ) -> str:
+        """Make a token for an app and return it; it is shown this once.
+
+        Raises:
+            RequestFault: No such app, or no such scope.
+
+        """
+        wanted = list(dict.fromkeys(scopes)) or ["stats:read", "users:read"]
+        for scope in wanted:
+            if scope not in SCOPES:
+                raise RequestFault(
+                    f"no scope is named {scope[:40]!r}; there are {', '.join(SCOPES)}",
+                    field="scope",
+                )
+        if self.app(app_id) is None:
+            raise RequestFault(f"there is no app {app_id[:80]!r}", field="app_id", status=404)
+        text = TOKEN_MARK + secrets.token_urlsafe(32)
+        with self._border() as db:
+            db.execute(
+                "INSERT INTO token VALUES (?, ?, ?, ?, ?, ?, NULL)",
+                (
+                    _prefix(text),
+                    _digest(text),
+                    app_id,
+                    " ".join(wanted),
+                    now_ms,
+                    None if days is None else now_ms + days * DAY_MS,
+                ),
+            )
+        return text
+
+    def grant(self, text: str, now_ms: int) -> Grant | None:
+        """Return what a token opens, None if it opens nothing (any more)."""
+        digest = _digest(text)
+        with self._border() as db:
+            rows = db.execute("SELECT * FROM token WHERE prefix = ?", (_prefix(text),)).fetchall()
+        found: Grant | None = None
+        for row in rows or [("", b"\0" * 32, "", "", 0, None, None)]:  # a dummy to compare
+            same = hmac.compare_digest(bytes(row[1]), digest)
+            if same and (row[5] is None or row[5] > now_ms):
+                found = _grant(row)
+        if found is not None and found.used_day != now_ms // DAY_MS:
+            with self._border() as db:
+                db.execute(
+                    "UPDATE token SET used_day = ? WHERE digest = ?", (now_ms // DAY_MS, digest)
+                )
+        return found
+
+    def tokens(self, app_id: str | None = None) -> list[Grant]:
+        with self._border() as db:
+            rows = db.execute(
+                "SELECT * FROM token WHERE ?1 IS NULL OR app_id = ?1 ORDER BY created_ms", (app_id,)
+            ).fetchall()
+        return [_grant(row) for row in rows]
+
+    def revoke(self, prefix: str) -> int:
+        """Take tokens back by their first eight characters (after ``dat1_``); return how many."""
+        with self._border() as db:
+            done = db.execute(
+                "DELETE FROM token WHERE prefix = ?", (prefix.removeprefix(TOKEN_MARK),)
+            )
+        return done.rowcount
+
+
+def _grant(row: tuple[str, bytes, str, str, int, int | None, int | None]) -> Grant:
+    prefix, _, app_id, scopes, created_ms, expires_ms, used_day = row
+    return Grant(prefix, app_id, frozenset(scopes.split()), created_ms, expires_ms, used_day)
+
+
+def _prefix(text: str) -> str:
+    return text.removeprefix(TOKEN_MARK)[:PREFIX_CHARS]
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()

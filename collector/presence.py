@@ -1,0 +1,91 @@
+"""Who is here right now: devices with an open WebSocket that has delivered a valid frame.
+
+Tied to the socket and not to heartbeats, because official clients are silent while idle
+(NUCLEUS.md §6, live). A device that left is shown for ten more seconds, so a reconnect does not
+flicker. In memory: presence is a state, and a restart ends every socket anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from tracking.events import Event
+
+GRACE_MS = 10_000
+
+
+@dataclass(slots=True)
+class Device:
+    """One device of one app, as its events told it last."""
+
+    device_id: str
+    user_id: str = ""
+    anon_id: str = ""
+    platform: str = ""
+    os_version: str = ""
+    last_seen_ms: int = 0
+    sockets: set[int] = field(default_factory=set)
+    left_ms: int = 0
+
+
+class Presence:
+    """Keeps who is here, per app.
+
+    Args:
+        now_ms: Unix milliseconds.
+        platform_of: The spelling that answers use.
+
+    """
+
+    def __init__(
+        self, now_ms: Callable[[], int], platform_of: Callable[[str | None], str | None]
+    ) -> None:
+        self.now_ms = now_ms
+        self.platform_of = platform_of
+        self._apps: dict[str, dict[str, Device]] = {}
+        self._devices_of: dict[int, set[tuple[str, str]]] = {}
+
+    def joined(self, connection: int) -> None:
+        """A WebSocket opened; it counts when it has delivered a valid frame."""
+        self._devices_of[connection] = set()
+
+    def seen(self, app_id: str, connection: int, device_id: str, events: Iterable[Event]) -> None:
+        """A valid frame came over an open WebSocket."""
+        mine = self._devices_of.get(connection)
+        if mine is None:
+            return
+        mine.add((app_id, device_id))
+        devices = self._apps.setdefault(app_id, {})
+        device = devices.get(device_id)
+        if device is None:
+            device = devices[device_id] = Device(device_id)
+        device.sockets.add(connection)
+        device.last_seen_ms = self.now_ms()
+        for event in events:
+            device.user_id = event.user_id or device.user_id
+            device.anon_id = event.anon_id or device.anon_id
+            device.platform = self.platform_of(event.platform) or device.platform
+            device.os_version = event.os_version or device.os_version
+
+    def device_on(self, connection: int) -> str:
+        """Return the device that last spoke on a connection, for heartbeats that name none."""
+        mine = self._devices_of.get(connection)
+        return next(iter(mine))[1] if mine else ""
+
+    def left(self, connection: int) -> None:
+        """A WebSocket closed."""
+        now_ms = self.now_ms()
+        for app_id, device_id in self._devices_of.pop(connection, ()):
+            device = self._apps[app_id][device_id]
+            device.sockets.discard(connection)
+            device.last_seen_ms = device.left_ms = now_ms
+
+    def live(self, app_id: str) -> list[Device]:
+        """Return the devices that are here, most recently seen first."""
+        devices = self._apps.get(app_id, {})
+        now_ms = self.now_ms()
+        for device_id, device in list(devices.items()):
+            if not device.sockets and now_ms - device.left_ms > GRACE_MS:
+                del devices[device_id]
+        return sorted(devices.values(), key=lambda d: (-d.last_seen_ms, d.device_id))

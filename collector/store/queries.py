@@ -1,0 +1,65 @@
+"""The questions, in SQL that both engines speak.
+
+Derived tables, integer milliseconds, no dialect's date functions; every value is bound by name.
+What the words mean stands in NUCLEUS.md §6: *users(interval)* are the distinct userIds seen in
+it, and the anonymous identities (anonId, else device) of those devices that named no user in it.
+"""
+
+from __future__ import annotations
+
+USERS = """
+SELECT count(DISTINCT identity) AS users FROM (
+  SELECT user_id AS identity FROM events
+  WHERE app_id = $app AND ts >= $start AND ts < $end AND user_id <> ''
+  UNION ALL
+  SELECT concat(chr(1), CASE WHEN e.anon_id <> '' THEN e.anon_id ELSE e.device_id END) AS identity
+  FROM events AS e
+  JOIN (
+    SELECT device_id FROM events
+    WHERE app_id = $app AND ts >= $start AND ts < $end
+    GROUP BY device_id HAVING max(user_id) = ''
+  ) AS nameless ON nameless.device_id = e.device_id
+  WHERE e.app_id = $app AND e.ts >= $start AND e.ts < $end
+) AS identities
+"""
+
+STARTS_AND_ERRORS = """
+SELECT
+  coalesce(sum(CASE WHEN kind = 'init' AND ts >= $middle THEN 1 ELSE 0 END), 0),
+  coalesce(sum(CASE WHEN kind = 'error' AND ts >= $middle THEN 1 ELSE 0 END), 0),
+  coalesce(sum(CASE WHEN kind = 'init' AND ts < $middle THEN 1 ELSE 0 END), 0),
+  coalesce(sum(CASE WHEN kind = 'error' AND ts < $middle THEN 1 ELSE 0 END), 0)
+FROM events WHERE app_id = $app AND ts >= $start AND ts < $end AND kind IN ('init', 'error')
+"""
+
+INSTALLS = """
+SELECT
+  coalesce(sum(CASE WHEN first_ts >= $middle THEN 1 ELSE 0 END), 0),
+  coalesce(sum(CASE WHEN first_ts < $middle THEN 1 ELSE 0 END), 0)
+FROM (
+  SELECT device_id, min(first_ts) AS first_ts FROM device
+  WHERE app_id = $app GROUP BY device_id
+) AS firsts
+WHERE first_ts >= $start AND first_ts < $end
+"""
+
+NEWEST = """
+SELECT e.*, coalesce(d.first_ts = e.ts, false) AS first_time
+FROM (
+  SELECT * FROM events WHERE app_id = $app AND recv_ts >= $since
+  ORDER BY recv_ts DESC, ts DESC, key_a LIMIT $limit
+) AS e
+LEFT JOIN (
+  SELECT device_id, min(first_ts) AS first_ts FROM device WHERE app_id = $app GROUP BY device_id
+) AS d ON d.device_id = e.device_id
+ORDER BY e.recv_ts DESC, e.ts DESC, e.key_a
+"""
+
+EXPORT = "SELECT * FROM events WHERE app_id = $app AND recv_ts <= $until ORDER BY recv_ts"
+
+COUNT = "SELECT count(*) FROM events WHERE app_id = $app"
+
+KNOWN = """
+SELECT key_a, key_b FROM events
+WHERE ts >= $low AND ts <= $high AND key_a IN (SELECT unnest($keys))
+"""

@@ -1,0 +1,118 @@
+"""The one thread that writes: frames that wait are committed together, then answered.
+
+The queue is bounded in events: over it a frame is refused with "come back", which costs its
+sender nothing, instead of being kept in memory (back-pressure; SECURITY.md, "Memory").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from collector.store.interface import Store, Stored
+from tracking.errors import OverQuota, StorageFault
+
+log = logging.getLogger("collector.writer")
+
+MOST_WAITING = 50_000  #: Events that may wait for a commit.
+MOST_A_COMMIT = 10_000  #: Events in one commit, so that nobody waits for ever.
+
+
+@dataclass(slots=True)
+class _Job:
+    rows: Sequence[Stored]
+    done: Callable[[StorageFault | None, int], None]
+
+
+class Writer:
+    """Writes to a store, from a thread of its own.
+
+    Args:
+        store: The engine.
+        loop: Where futures are resolved.
+
+    """
+
+    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
+        self.store = store
+        self.waiting = 0  #: Events that wait; read by status, written by the loop's thread.
+        self.written = 0
+        self.repeats = 0
+        self._loop = loop
+        self._jobs: list[_Job] = []
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="writer")
+        self._thread.start()
+
+    async def write(self, rows: Sequence[Stored]) -> int:
+        """Store rows durably; return how many were new. Called on the loop.
+
+        Raises:
+            StorageFault: Nothing of them was stored.
+            OverQuota: Too much waits already; nothing was taken.
+
+        """
+        if self.waiting + len(rows) > MOST_WAITING and self.waiting:
+            raise OverQuota("the collector is behind, keep the events", retry_after_s=1.0)
+        self.waiting += len(rows)
+        result: asyncio.Future[int] = self._loop.create_future()
+
+        def settle(fault: StorageFault | None, new: int) -> None:
+            self.waiting -= len(rows)
+            self.written += new
+            self.repeats += len(rows) - new if fault is None else 0
+            if result.done():  # its sender is gone; the rows are stored all the same
+                return
+            if fault is None:
+                result.set_result(new)
+            else:
+                result.set_exception(fault)
+
+        def done(fault: StorageFault | None, new: int) -> None:
+            self._loop.call_soon_threadsafe(settle, fault, new)
+
+        with self._wake:
+            self._jobs.append(_Job(rows, done))
+            self._wake.notify()
+        return await result
+
+    def close(self) -> None:
+        """Write what waits, then end. Blocks; call it off the loop."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._jobs and not self._closing:
+                    self._wake.wait()
+                if not self._jobs:
+                    return
+                jobs: list[_Job] = []
+                size = 0
+                while self._jobs and (not jobs or size + len(self._jobs[0].rows) <= MOST_A_COMMIT):
+                    jobs.append(self._jobs.pop(0))
+                    size += len(jobs[-1].rows)
+            self._commit(jobs)
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        """One commit for all; answers go out only after it."""
+        try:
+            new = self.store.write([row for job in jobs for row in job.rows])
+        except StorageFault as fault:
+            log.error(  # noqa: TRY400 - a fault is expected; its traceback says nothing
+                "could not store events=%d code=%s", sum(len(j.rows) for j in jobs), fault.code
+            )
+            for job in jobs:
+                job.done(fault, 0)
+            return
+        for job in jobs:
+            took = min(new, len(job.rows))
+            new -= took
+            job.done(None, took)
