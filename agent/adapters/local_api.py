@@ -210,9 +210,11 @@ def _control_routes(control: Control) -> list[Route | WebSocketRoute]:
         return _json({"checks": await control.doctor()})
 
     async def raise_window(request: Request) -> Response:
+        await _body(request, Nothing)
         return _json({"raised": await control.raise_window()})
 
     async def stop(request: Request) -> Response:
+        await _body(request, Nothing)
         await control.stop()
         return _json({"stopping": True}, 202)
 

@@ -32,6 +32,7 @@ from agent.adapters.secrets import Secrets
 from agent.door import Facts, Notice, Pause, Status
 from agent.rules import consent, sessions
 from agent.rules.consent import Consent
+from agent.rules.identity import ID_BYTES, passing_device_id
 from agent.rules.quota import Bucket
 from agent.runtime.counts import Counts
 from agent.runtime.delivery import Delivery
@@ -146,6 +147,7 @@ class Core:
         if self.places.note:
             self.note("places.runtime", self.places.note, "info")
         facts = machine_facts(self.means.environment)
+        per_session = self.settings.identity.device_id == "session"
         self.board.facts = Facts(
             platform=facts.platform,
             os_version=facts.os_version,
@@ -163,6 +165,7 @@ class Core:
             plan=self.plan_flush,
             identify=lambda desk: self.run(self._identify(desk)),
             fresh_session=lambda recent: sessions.fresh_id(recent, chance.randbelow),
+            passing_device=_passing_device if per_session else None,
         )
         self.departures = Departures(
             self.outbox,
@@ -579,3 +582,7 @@ class Core:
         if self._resume_timer is not None:
             self._resume_timer.cancel()
             self._resume_timer = None
+
+
+def _passing_device() -> str:
+    return passing_device_id(chance.token_bytes(ID_BYTES))

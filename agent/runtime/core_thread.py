@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from agent.adapters.keyed_lines import keyed_line_factory
 from agent.adapters.local_api import make_app
 from agent.adapters.local_socket import peer_uid
 from agent.runtime.control import Controls
@@ -144,7 +145,11 @@ class CoreThread:
             limits=limits,
             max_connections=chosen.connections,
             allow=self._allow,
-            lines=line_factory(reception, limits),
+            lines=(
+                keyed_line_factory(reception, limits, self._token)
+                if self._token
+                else line_factory(reception, limits)
+            ),
         )
         try:
             await listener.on_socket(self._sock)

@@ -14,7 +14,7 @@ from nanoid import generate
 
 from agent.adapters.machine import mac_candidates
 from agent.adapters.secrets import Kept, Secrets
-from agent.rules.identity import MAC_BYTES, choose_mac, device_id
+from agent.rules.identity import ID_BYTES, MAC_BYTES, choose_mac, device_id, passing_device_id
 from agent.rules.stamp import Identity
 
 ANON_ID_CHARS = 12  #: Seed 000: "a nanoid of 12 chars".
@@ -41,7 +41,8 @@ def make_identity(app_id: str, secrets: Secrets, *, per_session: bool) -> Made:
     """
     anon_id = generate(size=ANON_ID_CHARS)
     if per_session:
-        return Made(Identity(device_id=chance.token_hex(12), anon_id=anon_id), None)
+        passing = passing_device_id(chance.token_bytes(ID_BYTES))
+        return Made(Identity(device_id=passing, anon_id=anon_id), None)
     device = secrets.device_key()
     mac = choose_mac(mac_candidates()) or os.urandom(MAC_BYTES)
     made = Identity(device_id=device_id(device.key, app_id, mac), anon_id=anon_id)

@@ -89,6 +89,7 @@ class Intake:
         plan: Schedules :meth:`flush` for the end of this turn.
         identify: Called once per desk that has no identity yet; answers with :meth:`identified`.
         fresh_session: A session id, given those that may not be used.
+        passing_device: A new deviceId for each session, if the person wants it so.
 
     """
 
@@ -104,6 +105,7 @@ class Intake:
         plan: Callable[[], None],
         identify: Callable[[Desk], None],
         fresh_session: Callable[[Iterable[int]], int],
+        passing_device: Callable[[], str] | None = None,
     ) -> None:
         self.outbox = outbox
         self.desks = desks
@@ -114,6 +116,7 @@ class Intake:
         self.plan = plan
         self.identify = identify
         self.fresh_session = fresh_session
+        self.passing_device = passing_device
         self.waiting: list[Letter] = []
         self.unnamed: dict[str, list[Letter]] = {}  # letters of apps whose identity is being made
         self.passing: deque[tuple[int, str, bytes]] = deque(maxlen=KEPT_PASSING)
@@ -263,10 +266,20 @@ class Intake:
         session, needs_init = decide(
             draft.profile.session,
             now_ms,
-            own_init=any(e.kind is Kind.INIT for e in events),
+            own_init=any(e.kind is Kind.INIT and e.session_id is None for e in events),
             own_session=all(e.session_id is not None for e in events),
             fresh=lambda: self.fresh_session(draft.profile.recent),
         )
+        before = draft.profile.session
+        recent = draft.profile.recent
+        if before is None or session.opened != before.opened:
+            draft.began = True
+        if before is None or session.session_id != before.session_id:
+            draft.began = True
+            if self.passing_device is not None:
+                identity = msgspec.structs.replace(identity, device_id=self.passing_device())
+                draft.profile = _changed(draft.profile, identity=identity)
+            recent = (*recent, session.session_id)[-MOST_RECENT_SESSIONS:]
         users = [e.user_id for e in events if e.user_id is not None]
         user_id = users[-1] if users else draft.profile.user_id
         ids = fresh_ids(len(events) + needs_init)
@@ -285,13 +298,6 @@ class Intake:
                 )
             )
             draft.kinds["init"] += 1
-        before = draft.profile.session
-        recent = draft.profile.recent
-        if before is None or session.opened != before.opened:
-            draft.began = True
-        if before is None or session.session_id != before.session_id:
-            draft.began = True
-            recent = (*recent, session.session_id)[-MOST_RECENT_SESSIONS:]
         draft.profile = _changed(draft.profile, session=session, recent=recent, user_id=user_id)
         plain = Plain(session_id=session.session_id, identity=identity, received_ms=now_ms)
         plains = 0

@@ -157,7 +157,11 @@ class Keeper:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(self.log_file, flags, 0o600), "wb") as errors:
             process = subprocess.Popen(
-                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+                words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=_environment(),
             )
         self._process = process
         return process
@@ -216,6 +220,12 @@ def read_kept(record: Path) -> Kept | None:
         return msgspec.json.decode(record.read_bytes(), type=Kept)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment without what was meant for us alone (sd_notify(3))."""
+    ours = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+    return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 def _end(process: subprocess.Popen[bytes], patience_s: float) -> None:
