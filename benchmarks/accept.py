@@ -84,12 +84,10 @@ def load(target: list[str], shape: Shape, seconds: float, **more: object) -> dic
 class Limit(Process):
     """The C program that does nothing but store and answer."""
 
-    def __init__(
-        self, folder: Path, rows: str = "event", env: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, env: dict[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = folder / "limit.sock"
-        words = [str(program("limit")), str(self.socket), str(folder / "limit.db"), rows]
+        words = [str(program("limit")), str(self.socket), str(folder / "limit.db")]
         super().__init__(words, env or {}, folder / "limit.out")
 
     def start(self) -> None:

@@ -1,6 +1,7 @@
 """`make bench`: the agent beside the limits of this machine, in one run.
 
-    python -m benchmarks.run [--quick] [--runs N] [--seconds S] [--idle S] [--only PART…] [--json FILE]
+    python -m benchmarks.run [--quick] [--runs N] [--seconds S] [--idle S]
+                             [--only PART…] [--json FILE]
 
 Parts: accept, slow-disk, start, idle, tray, through, offline. What the figures mean, how they are
 taken and what they were elsewhere: docs/benchmarks.md.
@@ -61,7 +62,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="make bench", description="Measure beside the limits.")
     parser.add_argument("--quick", action="store_true", help="two short runs of everything")
     parser.add_argument("--runs", type=int, help="runs of each comparison (5)")
     parser.add_argument("--seconds", type=float, help="seconds of each load (3)")
