@@ -127,7 +127,10 @@ class LinkRule:
     remembered: str = ""
     backoff: Backoff = field(default_factory=Backoff)
     heartbeat_s: float = 60.0
-    dial_s: float = 15.0  #: How long a dial may take.
+    dial_s: float = (
+        15.0  #: How long a dial may take; the link knows it too, and says where it hung.
+    )
+    grace_s: float = 1.0  #: So much later the rule gives up a link that did not.
     ack_s: float = 30.0  #: How long the oldest batch may stay unacknowledged.
     answer_s: float = 30.0  #: How long a heartbeat's ping may stay unanswered.
     proof_s: float = 60.0  #: Having lived so long proves a link.
@@ -265,7 +268,7 @@ class LinkRule:
     def _dial(self, now: float) -> list[Order]:
         self.state, self.dial, self.next_try = State.DIALING, self.dial + 1, None
         self._tried.add(self.form)
-        self._dial_by = now + self.dial_s
+        self._dial_by = now + self.dial_s + self.grace_s
         return [Dial(self.dial, self.form)]
 
     def _open(self, now: float) -> list[Order]:

@@ -76,7 +76,7 @@ def test_from_start_to_the_first_batch() -> None:
     rule = a_rule("")
     assert rule.deadline is None
     assert rule.feed(Start(), 0.0) == [Dial(1, "seed")]
-    assert rule.deadline == 15.0
+    assert rule.deadline == 16.0
     assert rule.feed(Opened(1), 1.0) == [SendHeartbeat(1), Remember("seed"), Lease(1)]
     assert rule.feed(Leased(1, frozenset("ab")), 1.0) == [Lease(1)]
     assert rule.feed(Drained(), 1.0) == []
@@ -166,12 +166,12 @@ def test_a_lease_that_comes_too_late_is_given_back() -> None:
 def test_a_dial_that_takes_too_long_is_ended_and_backed_off() -> None:
     rule = a_rule()
     rule.feed(Start(), 0.0)
-    assert rule.feed(Tick(), 14.9) == []
-    assert rule.feed(Tick(), 15.0) == [HangUp(1)]
+    assert rule.feed(Tick(), 15.9) == []  # the link had 15 s, and a second to say what hung
+    assert rule.feed(Tick(), 16.0) == [HangUp(1)]
     assert rule.state is State.WAITING
-    assert rule.deadline == 15.5  # half of the first ceiling
-    assert rule.feed(Tick(), 15.4) == []
-    assert rule.feed(Tick(), 15.5) == [Dial(2, "seed")]
+    assert rule.deadline == 16.5  # half of the first ceiling
+    assert rule.feed(Tick(), 16.4) == []
+    assert rule.feed(Tick(), 16.5) == [Dial(2, "seed")]
 
 
 def test_waits_grow_while_nobody_answers() -> None:
