@@ -91,7 +91,7 @@ class Controls:
         def ids(wire_ids: list[str]) -> None:
             made.extend(wire_ids)
             if body.wait == "delivered":
-                core.expect(app_id, wire_ids, arrived)
+                core.expect(wire_ids, arrived)
 
         core.intake.take(
             app_id,
@@ -107,7 +107,7 @@ class Controls:
             try:
                 await asyncio.wait_for(delivered, min(max(body.timeout_s, 0.1), 3600.0))
             except TimeoutError:
-                core.give_up_waiting(app_id, made)
+                core.give_up_waiting(made)
                 return Sent(ids=tuple(made), delivered=False)
             return Sent(ids=tuple(made), delivered=True)
         return Sent(ids=tuple(made), delivered=False)

@@ -23,7 +23,6 @@ from pathlib import Path
 
 import msgspec
 
-from agent.adapters.data_api import DataApi
 from agent.adapters.machine import facts as machine_facts
 from agent.adapters.outbox import Bounds, Outbox
 from agent.adapters.places import Places
@@ -39,9 +38,10 @@ from agent.runtime.delivery import Delivery
 from agent.runtime.departures import Departures
 from agent.runtime.desk import Desk
 from agent.runtime.farsight import Farsight, Sight
+from agent.runtime.housing import Housing
 from agent.runtime.identify import make_identity
 from agent.runtime.intake import PROFILE, Intake
-from agent.runtime.keeper import APP_ID, APP_NAME, Keeper, KeeperNews, Kept, read_kept
+from agent.runtime.keeper import APP_ID
 from agent.runtime.means import Means
 from agent.runtime.report import Board, local_glance, snapshot
 from agent.runtime.watching import Watchers
@@ -101,7 +101,6 @@ class Core:
         self.watchers = Watchers(self.status, self.farsight.want)
         self.stopping = asyncio.Event()
         self.on_raise: Callable[[], None] | None = None
-        self.keeper: Keeper | None = None
         self.board = Board(
             version=version,
             pid=os.getpid(),
@@ -111,6 +110,16 @@ class Core:
             max_events=settings.outbox.max_events,
             max_bytes=settings.outbox.max_mib * 1024 * 1024,
             zone=means.zone,
+        )
+        self.housing = Housing(
+            settings,
+            places,
+            self.board,
+            self.farsight,
+            self.secrets,
+            seat=self._move_in,
+            depart=self._depart,
+            note=self.note,
         )
         self._loop = asyncio.get_running_loop()
         self._flush_planned = False
@@ -178,18 +187,15 @@ class Core:
             on_death=self.on_death,
         )
         self._recall_pause()
-        kept = read_kept(self._record)
         for app in self.settings.apps:
             self._seat(app.id, app.name, app.version)
-        if kept is not None and kept.app_id not in self.desks:
-            self._seat(kept.app_id, APP_NAME, self.version)
         self._seat_forgotten()
         self._choose_default()
         for app in self.settings.apps:
             if app.upstreams:
                 self._depart(app.id, app.upstreams[0].endpoint)
-        self._offer_keeping(kept)
-        self.run(self._aim())
+        self.housing.open()
+        self.run(self.housing.aim())
         self._plan_trim()
 
     async def close(self) -> None:
@@ -201,8 +207,7 @@ class Core:
             if timer is not None:
                 timer.cancel()
         await asyncio.to_thread(self.departures.close)
-        if self.keeper is not None:
-            await asyncio.to_thread(self.keeper.stop)
+        await asyncio.to_thread(self.housing.close)
         for errand in self._errands:
             errand.cancel()
         try:
@@ -329,89 +334,21 @@ class Core:
         if desk.consent is Consent.ALLOWED:
             self.departures.open(desk, endpoint)
 
-    # --- the far end on this computer ---------------------------------------------------------
-
-    @property
-    def _record(self) -> Path:
-        return self.places.state / "far-end.json"
-
-    def _unhoused(self) -> list[tuple[str, str]]:
-        """Return the apps, id and name, that nobody gave a far end."""
-        return [(app.id, app.name) for app in self.settings.apps if not app.upstreams]
-
-    def _offer_keeping(self, kept: Kept | None) -> None:
-        answer = self.settings.far_end.keep_here
-        homeless = not self.settings.apps or bool(self._unhoused())
-        if answer == "yes" or (kept is not None and answer != "no"):
-            self.keep_here()
-        elif homeless and answer == "ask":
-            self.board.keeping = "offered"
-
     def keep_here(self) -> None:
-        """Start the embedded collector, from now on with every start of the agent."""
-        if self.keeper is not None:
-            return
-        self.board.keeping = "starting"
-
-        def post(news: KeeperNews) -> None:
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._kept, news)
-
-        self.keeper = Keeper(
-            self.places.data / "collector",
-            self._record,
-            self._unhoused(),
-            post,
-            log_file=self.places.logs / "collector.log",
-            port=self.settings.far_end.port,
-        )
-        self.keeper.start()
+        """Start the embedded far end, from now on with every start of the agent."""
+        self.housing.keep_here()
         self.watchers.changed()
 
-    def _kept(self, news: KeeperNews) -> None:
-        if self.stopping.is_set():
-            return
-        self.board.keeping = news.state
-        if news.state == "failed":
-            self.note("keeping.failed", news.reason, "warning")
-        if news.kept is not None:
-            self.board.unnote("keeping.failed")
-            if news.kept.app_id not in self.desks:
-                self._seat(news.kept.app_id, APP_NAME, self.version)
-                self._choose_default()
-            endpoint = f"ws://127.0.0.1:{news.port}"
-            for app_id in [news.kept.app_id, *(app_id for app_id, _ in self._unhoused())]:
-                self._depart(app_id, endpoint)
-            self.farsight.aim(
-                DataApi(f"http://127.0.0.1:{news.port}", news.kept.app_id, news.kept.token)
-            )
-        self.watchers.changed()
-
-    async def _aim(self) -> None:
-        """Look at the first far end that has a Data API and a token for it."""
-        for app in self.settings.apps:
-            upstream = app.upstreams[0] if app.upstreams else None
-            if upstream is None or not upstream.data_api:
-                continue
-            file = Path(upstream.token_file) if upstream.token_file else None
-            try:
-                token = await asyncio.to_thread(
-                    self.secrets.token, upstream.data_api, app.id, file=file
-                )
-            except Fault as fault:
-                self.note(f"data_api.{app.id}", str(fault), "warning")
-                continue
-            if token is not None:
-                self.farsight.aim(DataApi(upstream.data_api, app.id, token.text))
-                return
+    def _move_in(self, app_id: str, name: str) -> None:
+        """Seat an app of the far end on this computer, if it has no desk yet."""
+        if app_id not in self.desks:
+            self._seat(app_id, name, self.version)
+            self._choose_default()
 
     # --- waiting for the far end ---------------------------------------------------------------
 
-    def expect(self, app_id: str, wire_ids: list[str], arrived: Callable[[], None]) -> None:
+    def expect(self, wire_ids: list[str], arrived: Callable[[], None]) -> None:
         """Call ``arrived`` when the far end has confirmed all of these."""
-        delivery = self.departures.by_app.get(app_id)
-        if delivery is None:
-            return
         missing = set(wire_ids)
 
         def one(wire_id: str) -> None:
@@ -420,14 +357,12 @@ class Core:
                 arrived()
 
         for wire_id in wire_ids:
-            delivery.waiters[wire_id] = partial(one, wire_id)
+            self.departures.waiters[wire_id] = partial(one, wire_id)
 
-    def give_up_waiting(self, app_id: str, wire_ids: list[str]) -> None:
+    def give_up_waiting(self, wire_ids: list[str]) -> None:
         """Nobody waits for these any more; they are delivered all the same."""
-        delivery = self.departures.by_app.get(app_id)
-        if delivery is not None:
-            for wire_id in wire_ids:
-                delivery.waiters.pop(wire_id, None)
+        for wire_id in wire_ids:
+            self.departures.waiters.pop(wire_id, None)
 
     # --- commits ------------------------------------------------------------------------------
 

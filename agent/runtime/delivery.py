@@ -69,7 +69,7 @@ class Delivery:
         settle_now: The same, at once: before anything is lent again (invariant 2).
         wall_ms: Unix milliseconds.
         owed: Acknowledgements for the core's next commit.
-        waiters: Wire id → what to call when the far end has confirmed it.
+        waiters: Wire id → what to call when the far end has confirmed it; shared by all.
 
     """
 
@@ -82,8 +82,8 @@ class Delivery:
     settle_now: Callable[[], None]
     wall_ms: Callable[[], int]
     wire: WireLog
+    waiters: dict[str, Callable[[], None]]
     owed: list[Owed] = field(default_factory=list)
-    waiters: dict[str, Callable[[], None]] = field(default_factory=dict)
     dials: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0

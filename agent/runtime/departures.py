@@ -61,6 +61,7 @@ class Departures:
         self.on_death = on_death
         self.halted = False  # a pause is in force: new ways out are not dialled
         self.by_app: dict[str, Delivery] = {}
+        self.waiters: dict[str, Callable[[], None]] = {}
         self._loop = asyncio.get_running_loop()
         self._sleep = SleepWatch(means.wall_ms() / 1000, means.mono_s())
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -105,6 +106,7 @@ class Departures:
             settle_now=self.settle_now,
             wall_ms=self.means.wall_ms,
             wire=self.wire,
+            waiters=self.waiters,
         )
         self.by_app[app_id].link.start()
         if not self.halted:

@@ -36,7 +36,7 @@ async def examine(core: Core) -> tuple[Check, ...]:
 
 def _settings(core: Core) -> Iterator[Check]:
     file = core.places.settings_file
-    if not core.settings.apps and core.keeper is None:
+    if not core.settings.apps and core.housing.keeper is None:
         yield Check(
             code="settings.no_apps",
             title="No app may report yet",

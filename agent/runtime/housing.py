@@ -1,0 +1,136 @@
+"""The far end on this computer, as the core sees it: offered, started, moved into.
+
+Apps that nobody gave a far end, and the one app of this computer's own, go there. Its desk is set
+up as soon as a person says yes, so what is reported while the collector still starts is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.adapters.data_api import DataApi
+from agent.adapters.places import Places
+from agent.adapters.secrets import Secrets
+from agent.runtime.farsight import Farsight
+from agent.runtime.keeper import APP_ID, APP_NAME, Keeper, KeeperNews, read_kept
+from agent.runtime.report import Board
+from agent.settings import Settings
+from tracking.errors import Fault
+
+
+class Housing:
+    """Offers, starts and supervises the embedded far end; aims the view at the one there is.
+
+    Args:
+        settings: Whether a person wants it, and which apps have no other far end.
+        places: Where it lives.
+        board: Shows its state.
+        farsight: Looks at what it tells.
+        secrets: Tokens of far ends elsewhere.
+        seat: Gives an app its desk: id, name.
+        depart: Opens an app's way out: id, endpoint.
+        note: Shows a notice: code, text, severity.
+
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        places: Places,
+        board: Board,
+        farsight: Farsight,
+        secrets: Secrets,
+        *,
+        seat: Callable[[str, str], None],
+        depart: Callable[[str, str], None],
+        note: Callable[[str, str, str], None],
+    ) -> None:
+        self.settings = settings
+        self.places = places
+        self.board = board
+        self.farsight = farsight
+        self.secrets = secrets
+        self.seat = seat
+        self.depart = depart
+        self.note = note
+        self.keeper: Keeper | None = None
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+
+    @property
+    def _record(self) -> Path:
+        return self.places.state / "far-end.json"
+
+    def _unhoused(self) -> list[tuple[str, str]]:
+        """Return the apps, id and name, that nobody gave a far end."""
+        return [(app.id, app.name) for app in self.settings.apps if not app.upstreams]
+
+    def open(self) -> None:
+        """Go on with a far end that a person wanted before, or offer one."""
+        answer = self.settings.far_end.keep_here
+        wanted_before = read_kept(self._record) is not None
+        if answer == "yes" or (wanted_before and answer != "no"):
+            self.keep_here()
+        elif answer == "ask" and (not self.settings.apps or self._unhoused()):
+            self.board.keeping = "offered"
+
+    def keep_here(self) -> None:
+        """Start the embedded collector, from now on with every start of the agent."""
+        if self.keeper is not None:
+            return
+        self.board.keeping = "starting"
+        self.seat(APP_ID, APP_NAME)
+
+        def post(news: KeeperNews) -> None:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._heard, news)
+
+        self.keeper = Keeper(
+            self.places.data / "collector",
+            self._record,
+            self._unhoused(),
+            post,
+            log_file=self.places.logs / "collector.log",
+            port=self.settings.far_end.port,
+        )
+        self.keeper.start()
+
+    def close(self) -> None:
+        """Stop the collector; may take some seconds, so call it off the loop."""
+        self._closed = True
+        if self.keeper is not None:
+            self.keeper.stop()
+
+    def _heard(self, news: KeeperNews) -> None:
+        if self._closed:
+            return
+        self.board.keeping = news.state
+        if news.state == "failed":
+            self.note("keeping.failed", news.reason, "warning")
+        if news.kept is not None:
+            self.board.unnote("keeping.failed")
+            endpoint = f"ws://127.0.0.1:{news.port}"
+            for app_id in [news.kept.app_id, *(app_id for app_id, _ in self._unhoused())]:
+                self.depart(app_id, endpoint)
+            origin = f"http://127.0.0.1:{news.port}"
+            self.farsight.aim(DataApi(origin, news.kept.app_id, news.kept.token))
+
+    async def aim(self) -> None:
+        """Look at the first far end that has a Data API and a token for it."""
+        for app in self.settings.apps:
+            upstream = app.upstreams[0] if app.upstreams else None
+            if upstream is None or not upstream.data_api:
+                continue
+            file = Path(upstream.token_file) if upstream.token_file else None
+            try:
+                token = await asyncio.to_thread(
+                    self.secrets.token, upstream.data_api, app.id, file=file
+                )
+            except Fault as fault:
+                self.note(f"data_api.{app.id}", str(fault), "warning")
+                continue
+            if token is not None:
+                self.farsight.aim(DataApi(upstream.data_api, app.id, token.text))
+                return
