@@ -1,19 +1,28 @@
 """The outbox's tables, and how an older file becomes today's.
 
-``PRAGMA user_version`` says which file it is. Each step is one transaction; a file from the
-future is refused and left as it is.
+``PRAGMA user_version`` says which file it is. Each step is one transaction and ends with the
+write-ahead log folded in, so the version can be read from the file's first bytes without opening
+it. A file from the future is refused and left as it is.
 
     1   one row per event; ledger beside it
     2   one row per *segment*: the events of one app that were accepted in one commit, because
-        rows are what SQLite charges for (about 2 µs each)
+        rows are what SQLite charges for (about 2 µs each); dead letters, repeats, tallies
 """
 
 from __future__ import annotations
 
 import sqlite3
-import zlib
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+import msgspec
+
+from agent.adapters.segments import chunks, ids_of, owner_seal, sealed
 
 VERSION = 2
+NEWEST_BELIEVED = 999  #: A larger number in the header is damage, not the future.
+VERSION_AT = 60  #: Where the file's header keeps ``user_version``, four bytes, big end first.
 
 V2 = """
 CREATE TABLE stream (
@@ -40,55 +49,25 @@ CREATE TABLE segment (
 CREATE INDEX segment_by_stream ON segment (stream, seq, events, bytes, accepted_ms);
 CREATE TABLE dead_letter (
     n INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
     stream INTEGER NOT NULL,
     buried_ms INTEGER NOT NULL,
     reason TEXT NOT NULL,
     detail TEXT NOT NULL,
-    body BLOB NOT NULL
+    body BLOB NOT NULL,
+    UNIQUE (id, stream)
 );
-CREATE TABLE seen (n INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, seen_ms INTEGER NOT NULL);
+CREATE TABLE seen (hash BLOB PRIMARY KEY, day INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE seen_day (day INTEGER PRIMARY KEY, n INTEGER NOT NULL);
 CREATE TABLE app (app_id TEXT PRIMARY KEY, profile BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE tally (
     hour_ms INTEGER NOT NULL, app_id TEXT NOT NULL, kind TEXT NOT NULL, events INTEGER NOT NULL,
     PRIMARY KEY (hour_ms, app_id, kind)
 ) WITHOUT ROWID;
 """
-
-V1 = """
-CREATE TABLE stream (
-    id INTEGER PRIMARY KEY, app_id TEXT NOT NULL, upstream TEXT NOT NULL,
-    accepted INTEGER NOT NULL DEFAULT 0, delivered INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (app_id, upstream)
-);
-CREATE TABLE loss (
-    stream INTEGER NOT NULL, reason TEXT NOT NULL, events INTEGER NOT NULL,
-    PRIMARY KEY (stream, reason)
-) WITHOUT ROWID;
-CREATE TABLE event (
-    seq INTEGER PRIMARY KEY, stream INTEGER NOT NULL, accepted_ms INTEGER NOT NULL,
-    body BLOB NOT NULL
-);
-CREATE TABLE app (app_id TEXT PRIMARY KEY, profile BLOB NOT NULL) WITHOUT ROWID;
-"""  #: As the first prototype wrote it; kept so that the upgrade stays tested.
-
-
-def upgrade(db: sqlite3.Connection) -> int:
-    """Bring an open database to today's tables; return the version it had.
-
-    Raises:
-        Newer: The file is from the future; nothing was changed.
-        sqlite3.DatabaseError: It cannot be read; the caller sets it aside.
-
-    """
-    (found,) = db.execute("PRAGMA user_version").fetchone()
-    if found > VERSION:
-        raise Newer(found)
-    if found == 0:
-        _in_one(db, V2)
-    elif found == 1:
-        _to_segments(db)
-    return int(found)
+STATEMENTS = [words for words in V2.split(";") if words.strip()]
+TABLES = {words.split()[2] for words in STATEMENTS if words.split()[1] == "TABLE"}
+FROM_1 = {"stream", "loss", "app"}  #: Tables of version 1 that are the same in version 2.
 
 
 class Newer(Exception):
@@ -104,38 +83,107 @@ class Newer(Exception):
         self.version = version
 
 
-def _in_one(db: sqlite3.Connection, script: str) -> None:
+def refuse_newer(path: Path) -> None:
+    """Look at a file's header without opening it as a database.
+
+    Raises:
+        Newer: It is from the future; nothing was changed, not even its write-ahead log.
+
+    """
+    with path.open("rb") as file:
+        file.seek(VERSION_AT)
+        found = int.from_bytes(file.read(4), "big")
+    _refuse_newer(found)
+
+
+def _refuse_newer(found: int) -> None:
+    if VERSION < found <= NEWEST_BELIEVED:
+        raise Newer(found)
+
+
+def upgrade(db: sqlite3.Connection) -> int:
+    """Bring an open database to today's tables; return the older version it had, or 0.
+
+    Raises:
+        Newer: The file is from the future; nothing was changed.
+        sqlite3.DatabaseError: It is damaged; the caller sets it aside.
+
+    """
+    (found,) = db.execute("PRAGMA user_version").fetchone()
+    _refuse_newer(found)
+    tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if found == VERSION and tables >= TABLES:
+        return 0
+    if found == 1 and tables >= FROM_1 | {"event"}:
+        _in_one(db, _to_segments)
+        return 1
+    if found == 0 and not tables:
+        _in_one(db, _create)
+        return 0
+    raise sqlite3.DatabaseError(f"version {found} with the tables {sorted(tables)}")
+
+
+def _in_one(db: sqlite3.Connection, step: Callable[[sqlite3.Connection], None]) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
-        for statement in script.split(";"):
-            if statement.strip():
-                db.execute(statement)
+        step(db)
         db.execute(f"PRAGMA user_version = {VERSION}")
         db.execute("COMMIT")
     except BaseException:
-        db.execute("ROLLBACK")
+        if db.in_transaction:
+            db.execute("ROLLBACK")
         raise
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _create(db: sqlite3.Connection) -> None:
+    for statement in STATEMENTS:
+        db.execute(statement)
 
 
 def _to_segments(db: sqlite3.Connection) -> None:
-    """1 → 2: every event becomes a segment of its own; order and ledger stay."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        known = {"stream", "loss", "app"}
-        for statement in V2.split(";"):
-            words = statement.split()
-            if words and not (words[:2] == ["CREATE", "TABLE"] and words[2] in known):
-                db.execute(statement)
-        rows = db.execute("SELECT seq, stream, accepted_ms, body FROM event ORDER BY seq")
-        for seq, stream, accepted_ms, body in rows.fetchall():
-            raw = bytes(body) if isinstance(body, bytes) else str(body).encode()
+    """1 → 2: events that stood together become segments; order, numbers and ledger stay.
+
+    What is no event any more is left out: the ledger, which knows what was accepted, counts it.
+    """
+    for statement in STATEMENTS:
+        kind, name = statement.split()[1:3]
+        if kind == "INDEX" or name not in FROM_1:
+            db.execute(statement)
+    seals = {
+        id_: owner_seal(app_id, upstream)
+        for id_, app_id, upstream in db.execute("SELECT id, app_id, upstream FROM stream")
+    }
+    for (stream, first, accepted_ms), run in groupby(_runs(db), key=lambda event: event[0]):
+        seq = first
+        for count, body in chunks([body for _, body in run]):
             db.execute(
-                "INSERT INTO segment VALUES (?, ?, ?, 1, ?, ?, ?)",
-                (seq, stream, accepted_ms, len(raw), zlib.crc32(raw), raw),
+                "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (seq, stream, accepted_ms, count, len(body), sealed(seals[stream], body), body),
             )
-        db.execute("DROP TABLE event")
-        db.execute(f"PRAGMA user_version = {VERSION}")
-        db.execute("COMMIT")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
+            seq += count
+    db.execute("DROP TABLE event")
+
+
+def _runs(db: sqlite3.Connection) -> Iterator[tuple[tuple[int, int, int], bytes]]:
+    """Yield the good events of version 1, each with its run: (stream, first number, accepted_ms).
+
+    A run has consecutive numbers, one stream, one time, and at most 500 events, so that no more
+    than that is in memory.
+    """
+    run, next_seq, length = (0, 0, 0), 0, 0
+    for seq, stream, accepted_ms, raw in db.execute(
+        "SELECT e.seq, e.stream, e.accepted_ms, e.body FROM event e JOIN stream s"
+        " ON s.id = e.stream ORDER BY e.seq"
+    ):
+        body = raw if isinstance(raw, bytes) else str(raw).encode()
+        try:
+            good = len(ids_of(body)) == 1
+        except msgspec.MsgspecError:
+            good = False
+        if not good:
+            continue
+        if (stream, accepted_ms) != (run[0], run[2]) or seq != next_seq or length == 500:
+            run, length = (stream, seq, accepted_ms), 0
+        next_seq, length = seq + 1, length + 1
+        yield run, body

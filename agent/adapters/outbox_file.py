@@ -1,13 +1,17 @@
 """The outbox's file: made private before SQLite sees it, opened for durability, never trusted.
 
 SQLite follows links and creates files that everybody may read, so the file is created here first
-(``O_EXCL``, ``O_NOFOLLOW``, 0600; ``-wal`` and ``-shm`` inherit it) and examined at every start:
-ours, regular, one name, nobody else's to read. What does not pass is moved aside, and said.
+(``O_EXCL``, ``O_NOFOLLOW``, 0600; ``-wal`` and ``-shm`` inherit it) and examined at every start.
+A link, a file of somebody else, something that is no file: moved aside, unread. A file of ours
+that others could open, or that has a second name: moved aside as well, and its events carried
+over into a new one, for whoever opened the old one may still hold it open.
 """
 
 from __future__ import annotations
 
 import contextlib
+import enum
+import errno
 import os
 import sqlite3
 import stat
@@ -15,17 +19,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.adapters.migrations import Newer, upgrade
-from agent.adapters.private_files import make_folder
 from tracking.errors import Damaged, DiskFull, StorageFault
 
-RESERVE_BYTES = 1024 * 1024
-RESERVE_EVERY_S = 30.0
 WAL_LIMIT_BYTES = 16 * 1024 * 1024
-QUICK_CHECK_BYTES = 32 * 1024 * 1024  #: Larger files are checked as they are read.
+PROBE_BYTES = 64 * 1024
 
 PRAGMAS = (
-    "PRAGMA auto_vacuum = INCREMENTAL",  # before the first table, else without effect
+    "PRAGMA page_size = 4096",  # these two before the first table, else without effect
+    "PRAGMA auto_vacuum = INCREMENTAL",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # an acknowledgement survives a cut of power
     "PRAGMA secure_delete = ON",  # a deleted event is overwritten, not only unlinked
@@ -38,120 +39,159 @@ PRAGMAS = (
 )
 
 
+class Trust(enum.Enum):
+    """What was found at the outbox's path."""
+
+    FRESH = "nothing usable; an empty private file is there now"
+    OURS = "a private file of ours"
+    EXPOSED = "a file of ours that others could have opened"
+
+
+def read_only(folder: Path) -> StorageFault:
+    """Return the fault of a disk that may not be written."""
+    return StorageFault(
+        f"the outbox in {folder} is read-only",
+        advice="Make its disk writable again; nothing is accepted until then.",
+    )
+
+
+def disk_full() -> DiskFull:
+    """Return the fault of a disk without room."""
+    return DiskFull(
+        "the disk is full: no new event is accepted, those accepted are safe",
+        advice="Free some space; it goes on by itself.",
+    )
+
+
 @contextlib.contextmanager
-def translated() -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     """Translate SQLite's errors: a full or damaged disk is a Fault, misuse stays a bug."""
     try:
         yield
     except (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.InterfaceError):
         raise
     except sqlite3.DatabaseError as exc:
-        raise as_fault(exc) from exc
+        raise as_fault(exc, path) from exc
 
 
-def as_fault(exc: sqlite3.DatabaseError) -> StorageFault:
-    """Return what a database error means for us."""
-    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return DiskFull("the disk is full", advice="Free some space; it goes on by itself.")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return Damaged(
-            "the outbox is damaged", advice="Restart the agent: what can be read is saved."
-        )
-    if code == sqlite3.SQLITE_READONLY:
-        return StorageFault("the outbox is read-only", advice="Make its disk writable again.")
+def as_fault(exc: sqlite3.DatabaseError, path: Path) -> StorageFault:
+    """Return what a database error means for us.
+
+    Codes: https://www.sqlite.org/rescode.html. An error of ours has none and means damage.
+    """
+    match getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return disk_full()
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return Damaged(
+                f"the outbox is damaged: {exc}",
+                advice="What can be read is saved by itself; homing status shows how much.",
+            )
+        case sqlite3.SQLITE_READONLY:
+            return read_only(path.parent)
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN:
+            # a log or its index that cannot grow is an I/O error to SQLite, whatever the reason
+            return _probe(path.parent) or StorageFault(
+                f"the outbox's disk does not work: {exc}", advice="Check the disk."
+            )
     return StorageFault(f"the outbox cannot be used: {exc}", advice="Run `homing doctor`.")
 
 
-def connect(path: Path, notices: list[str]) -> tuple[sqlite3.Connection, int]:
-    """Open the file, made private and upgraded; return it and the version it came from.
-
-    Args:
-        path: Of the database.
-        notices: Sentences for the person are added here.
-
-    Returns:
-        The connection, and the older version it was upgraded from (0 if it was not).
-
-    Raises:
-        StorageFault: The folder cannot be used, or the file is from a newer Homing.
-        sqlite3.DatabaseError: The file is damaged.
-
-    """
+def _probe(folder: Path) -> StorageFault | None:
+    """Try to write next to the outbox; return what keeps us from it."""
+    probe = folder / f".probe-{os.getpid()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        make_folder(path.parent)
-        fresh = make_private(path, notices)
+        fd = os.open(probe, flags, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, PROBE_BYTES)
+        finally:
+            os.close(fd)
+            probe.unlink()
     except OSError as exc:
-        raise _unusable(path, exc) from exc
-    db = open_database(path)
-    try:
-        if not fresh and path.stat().st_size <= QUICK_CHECK_BYTES:
-            (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
-        found = upgrade(db)
-    except Newer as newer:
-        db.close()
-        raise StorageFault(
-            f"{path} was written by a newer Homing (format {newer.version})",
-            advice="Install that version again; the file was left as it is.",
-        ) from newer
-    except sqlite3.OperationalError as exc:
-        db.close()
-        if as_fault(exc).code == "storage":  # locked, read-only, out of handles: not damage
-            raise as_fault(exc) from exc
-        if isinstance(as_fault(exc), DiskFull):
-            raise as_fault(exc) from exc
-        raise
-    except sqlite3.DatabaseError:
-        db.close()
-        raise
-    return db, found
+        return unusable(folder, exc)
+    return _limited()
+
+
+def _limited() -> StorageFault | None:
+    """Return a fault if this process may not write large files (`ulimit -f`)."""
+    import resource  # here, for Windows has none
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return None if limit == resource.RLIM_INFINITY else disk_full()
+
+
+def unusable(path: Path, exc: OSError) -> StorageFault:
+    """Return what an error of the operating system means for us."""
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return disk_full()
+    if exc.errno == errno.EROFS:
+        return read_only(path if path.is_dir() else path.parent)
+    return StorageFault(
+        f"{path} cannot be used: {exc.strerror or exc}", advice="Free or repair its disk."
+    )
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open a database file with our durability.
+    """Open a database file that is there already, with our durability.
 
     Raises:
-        StorageFault: It cannot be opened at all.
-        sqlite3.DatabaseError: It is damaged.
+        sqlite3.DatabaseError: It is damaged, or cannot be opened.
 
     """
-    try:
-        db = sqlite3.connect(path, isolation_level=None, cached_statements=64)
-    except sqlite3.OperationalError as exc:
-        raise as_fault(exc) from exc
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, cached_statements=64
+    )
     try:
         for pragma in PRAGMAS:
             db.execute(pragma).fetchall()
-    except sqlite3.DatabaseError as exc:
+    except sqlite3.DatabaseError:
         db.close()
-        fault = as_fault(exc)
-        if isinstance(fault, Damaged):
-            raise
-        raise fault from exc
+        raise
     return db
 
 
-def make_private(path: Path, notices: list[str]) -> bool:
-    """Make sure that ``path`` is a private file of ours; return whether it is new."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    for name in (path, *(path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm"))):
-        why = _why_not(name)
+def examine(path: Path, notices: list[str]) -> Trust:
+    """Make sure that ``path`` is a private file, and say what it was.
+
+    Raises:
+        OSError: The folder cannot be used.
+
+    """
+    for name in (path, *companions(path)):
+        why = _not_ours(name)
         if why:
             aside = beside(name, "foreign")
             name.rename(aside)
-            notices.append(f"{name.name} was {why}; it was moved to {aside.name}, not used.")
+            notices.append(f"{name.name} was {why}; it was moved to {aside.name}, not read.")
     try:
-        os.close(os.open(path, flags, 0o600))
-    except FileExistsError:
-        return False
-    path.chmod(0o600)  # whatever the umask took away
-    return True
+        found = path.lstat()
+    except FileNotFoundError:
+        for name in companions(path):  # a log without its database would be replayed into ours
+            if name.exists():
+                name.rename(beside(name, "stray"))
+        make_private(path)
+        return Trust.FRESH
+    for name in companions(path):
+        with contextlib.suppress(FileNotFoundError):
+            name.chmod(0o600)
+    if stat.S_IMODE(found.st_mode) & 0o077 or found.st_nlink != 1:
+        return Trust.EXPOSED
+    return Trust.FRESH if found.st_size == 0 else Trust.OURS
 
 
-def _why_not(path: Path) -> str:
-    """Return why a file that exists must not be used, or an empty string."""
+def make_private(path: Path) -> None:
+    """Create an empty file that only we may read, whatever the umask."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(path, flags, 0o600)
+    try:
+        os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)
+
+
+def _not_ours(path: Path) -> str:
+    """Return why something must not even be read, or an empty string."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -162,59 +202,29 @@ def _why_not(path: Path) -> str:
         return "not a regular file"
     if found.st_uid != os.getuid():
         return f"a file of user {found.st_uid}"
-    if found.st_nlink != 1:
-        return f"a file with {found.st_nlink} names"
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        path.chmod(0o600)  # ours, and only too open: closing it is enough
     return ""
+
+
+def companions(path: Path) -> tuple[Path, Path]:
+    """Return the names of a database's write-ahead log and of its shared memory."""
+    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
 
 
 def beside(path: Path, word: str) -> Path:
     """Return a free name next to ``path`` that tells when it was set aside, and why."""
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     for number in range(1000):
         tail = f"-{number}" if number else ""
         name = path.with_name(f"{path.name}.{word}-{stamp}{tail}")
-        if not name.exists() and not name.is_symlink():
+        if not os.path.lexists(name):
             return name
     raise StorageFault(f"too many files were set aside next to {path}")
 
 
-class Reserve:
-    """A file that is only there to be given back when the disk is full.
-
-    Deleting rows needs room in the write-ahead log; without it a full disk could not even be
-    emptied (OpenTelemetry Collector issue 7198).
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._tried_s = -RESERVE_EVERY_S
-
-    def refill(self) -> None:
-        """Take the room again if there is some; looked at every 30 s at most."""
-        now_s = time.monotonic()
-        if now_s - self._tried_s < RESERVE_EVERY_S or self.path.exists():
-            return
-        self._tried_s = now_s
-        with contextlib.suppress(OSError):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(self.path, flags, 0o600)
-            try:
-                os.posix_fallocate(fd, 0, RESERVE_BYTES)
-            except OSError:
-                self.path.unlink(missing_ok=True)
-                raise
-            finally:
-                os.close(fd)
-
-    def release(self) -> None:
-        """Give the room back."""
-        with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
-
-
-def _unusable(path: Path, exc: OSError) -> StorageFault:
-    return StorageFault(
-        f"{path} cannot be used: {exc.strerror or exc}", advice="Free or repair its disk."
-    )
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed in a folder survive a cut of power."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,8 +1,9 @@
 """Segments: the events of one app that were accepted together, as one value on disk.
 
 The body is the events' JSON objects joined by commas, which is just what stands between the
-brackets of a wire frame; a checksum tells a damaged one. :class:`Batch` is a run of segments of
-one stream, lent to a connection.
+brackets of a wire frame. Its checksum starts from the name of the stream it belongs to, so it
+tells a damaged body and also a body that ended up under somebody else's name. :class:`Batch` is a
+run of segments of one stream, lent to a connection.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import msgspec
 
 from agent.rules.batching import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
 
+FRAME_BYTES = len(b'{"data":[]}')  #: What a frame adds to its events.
+
 
 class _Id(msgspec.Struct):
     id: str
@@ -24,30 +27,56 @@ _ids = msgspec.json.Decoder(list[_Id])
 _objects = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def ids_of(body: bytes) -> list[str]:
-    """Return the ids of a body's events, in order."""
-    return [event.id for event in _ids.decode(b"[" + body + b"]")]
+def ids_of(body: bytes) -> tuple[str, ...]:
+    """Return the ids of a body's events, in order.
+
+    Raises:
+        msgspec.MsgspecError: It is not a body.
+
+    """
+    return tuple([event.id for event in _ids.decode(b"[" + body + b"]")])
 
 
 def split(body: bytes) -> list[bytes]:
-    """Return a body's events one by one."""
+    """Return a body's events one by one.
+
+    Raises:
+        msgspec.MsgspecError: It is not a body.
+
+    """
     return [bytes(event) for event in _objects.decode(b"[" + body + b"]")]
 
 
-def sealed(body: bytes) -> int:
-    """Return the checksum of a body."""
-    return zlib.crc32(body)
+def owner_seal(app_id: str, upstream: str) -> int:
+    """Return where the checksums of a stream's bodies start."""
+    return zlib.crc32(f"{app_id}\0{upstream}".encode())
 
 
-def chunks(events: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Cut events into bodies that fit a batch: (count, body)."""
-    start, size = 0, 0
+def sealed(owner: int, body: bytes) -> int:
+    """Return the checksum of a body.
+
+    Args:
+        owner: Of its stream, from :func:`owner_seal`.
+        body: Events joined by commas.
+
+    """
+    return zlib.crc32(body, owner)
+
+
+def chunks(
+    events: Sequence[bytes],
+    max_events: int = MAX_BATCH_EVENTS,
+    max_bytes: int = MAX_BATCH_BYTES,
+) -> Iterator[tuple[int, bytes]]:
+    """Cut events into bodies that fit a frame, in order: (count, body).
+
+    One event alone is a body whatever its size.
+    """
+    start, size = 0, FRAME_BYTES
     for at, event in enumerate(events):
-        if at > start and (
-            at - start >= MAX_BATCH_EVENTS or size + len(event) + 1 > MAX_BATCH_BYTES
-        ):
+        if at > start and (at - start >= max_events or size + len(event) + 1 > max_bytes):
             yield at - start, b",".join(events[start:at])
-            start, size = at, 0
+            start, size = at, FRAME_BYTES
         size += len(event) + 1
     if start < len(events):
         yield len(events) - start, b",".join(events[start:])
@@ -71,7 +100,13 @@ class Batch:
 
     @property
     def count(self) -> int:
+        """How many events."""
         return len(self.ids)
+
+    @property
+    def size(self) -> int:
+        """How large the frame is that carries them, in bytes."""
+        return len(self.body) + FRAME_BYTES
 
 
 @dataclass(frozen=True, slots=True)
