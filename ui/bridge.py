@@ -30,6 +30,15 @@ WATCH_AGAIN_S = 3.0
 log = logging.getLogger("ui.bridge")
 
 
+def _refresh_timer(owner: QObject, announce: Callable[[], None]) -> QTimer:
+    timer = QTimer(owner)
+    timer.setSingleShot(True)
+    timer.setTimerType(Qt.TimerType.PreciseTimer)  # a coarse one may be 5 % early
+    timer.setInterval(REFRESH_MS)
+    timer.timeout.connect(announce)
+    return timer
+
+
 class StatusBridge(QObject):
     """Carries the newest :class:`Status` from any thread to the GUI thread.
 
@@ -48,10 +57,7 @@ class StatusBridge(QObject):
         super().__init__(parent)
         self._lock = threading.Lock()  # guards _newest; held for an assignment, never longer
         self._newest: Status | str | None = None
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(REFRESH_MS)
-        self._timer.timeout.connect(self._announce)
+        self._timer = _refresh_timer(self, self._announce)
         self._posted.connect(self._arm, Qt.ConnectionType.QueuedConnection)
 
     def post(self, status: Status) -> None:
@@ -103,10 +109,7 @@ class EventsBridge(QObject):
         self._held: deque[Passing] = deque(maxlen=EVENTS_HELD)
         self._skipped = 0
         self._listening = False
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(REFRESH_MS)
-        self._timer.timeout.connect(self._announce)
+        self._timer = _refresh_timer(self, self._announce)
         self._posted.connect(self._arm, Qt.ConnectionType.QueuedConnection)
 
     def post(self, events: tuple[Passing, ...]) -> None:

@@ -271,13 +271,13 @@ class RateChart(QWidget):
         if words:
             painter.setPen(self.palette().color(Role.Text))
             painter.drawText(
-                QRectF(4, 0, self.width() - 8, metrics.height() * 1.3),
+                QRectF(8, 0, self.width() - 16, metrics.height() * 1.5),
                 Qt.AlignmentFlag.AlignLeading | Qt.AlignmentFlag.AlignVCenter,
-                metrics.elidedText(words, Qt.TextElideMode.ElideRight, self.width() - 8),
+                metrics.elidedText(words, Qt.TextElideMode.ElideRight, self.width() - 16),
             )
             return
         mirrored = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
-        x, y = 4.0, metrics.height() * 0.65
+        x, y = 8.0, metrics.height() * 0.75
         for colour, name, dashed in entries:
             width = metrics.horizontalAdvance(name)
             whole = 22 + 6 + width
@@ -288,7 +288,7 @@ class RateChart(QWidget):
             painter.setPen(self.palette().color(Role.PlaceholderText))
             text = left if mirrored else left + 28
             painter.drawText(
-                QRectF(text, 0, width + 2, metrics.height() * 1.3),
+                QRectF(text, 0, width + 2, metrics.height() * 1.5),
                 Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter | ABSOLUTE,
                 name,
             )

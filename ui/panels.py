@@ -136,8 +136,11 @@ class OutboxPanel(Card):
         self.caption = plain_label(muted=True)
         numbers = QHBoxLayout()
         numbers.setSpacing(8)
-        numbers.addWidget(self.waiting, 0, Qt.AlignmentFlag.AlignBaseline)
-        numbers.addWidget(self.caption, 1, Qt.AlignmentFlag.AlignBaseline)
+        numbers.addWidget(self.waiting, 0, Qt.AlignmentFlag.AlignBottom)
+        numbers.addWidget(self.caption, 1, Qt.AlignmentFlag.AlignBottom)
+        # Labels have no baseline to align to: the difference of their descents makes one.
+        drop = self.waiting.fontMetrics().descent() - self.caption.fontMetrics().descent()
+        self.caption.setContentsMargins(0, 0, 0, drop)
         self.fill = Fill(tr("How full the outbox is"))
         self.forecast = plain_label(wrap=True)
         self.bound = plain_label(muted=True, scale=0.92, wrap=True)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QByteArray, QEvent, QSettings, Qt, QTimer, Signal
+from PySide6.QtCore import QByteArray, QEvent, QSettings, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QCloseEvent,
     QGuiApplication,
@@ -45,6 +45,7 @@ from ui.theme import themed
 
 TICK_MS = 1000
 TWO_COLUMNS_PX, THREE_COLUMNS_PX = 720, 1280
+ROOM_SHARE = 0.92  #: Of the screen, at most, at the first opening.
 GEOMETRY = "window/geometry"
 
 
@@ -272,7 +273,8 @@ class Window(QWidget):
     def _recall(self) -> None:
         place = self._settings.value(GEOMETRY) if self._settings else None
         if not (isinstance(place, QByteArray) and self.restoreGeometry(place)):
-            self.resize(900, 700)
+            room = self.screen().availableSize() * ROOM_SHARE
+            self.resize(QSize(900, 700).boundedTo(room))
 
     def _remember(self) -> None:
         if self._settings is not None:

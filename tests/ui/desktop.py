@@ -222,7 +222,9 @@ class TrayHost(threading.Thread):
 
     def come(self) -> TrayHost:
         """Own the names and begin to answer."""
-        for name in (WATCHER, NOTIFICATIONS):
+        # The watcher's name last: icons register the moment it is owned, and what arrives while
+        # a reply is waited for would be dropped.
+        for name in (NOTIFICATIONS, WATCHER):
             self._bus.send_and_get_reply(message_bus.RequestName(name), timeout=5)
         self.start()
         return self

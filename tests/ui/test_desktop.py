@@ -38,6 +38,7 @@ def test_the_tray_shows_the_state_and_its_menu_does_what_it_says(
     face = start(place)
     item = place.item(host)
     eventually("the status", lambda: "Everything is delivered." in item.entries())
+    assert (item.facts()["Id"], item.facts()["Status"]) == ("homing", "Active")
     assert item.facts()["ToolTip"][2] == "Homing: Everything is delivered."
     sizes = {pixmap[0] for pixmap in item.facts()["IconPixmap"]}
     assert {16, 22, 32, 64} <= sizes

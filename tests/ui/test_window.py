@@ -12,7 +12,15 @@ from types import ModuleType
 import pytest
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QColor, QGuiApplication, QPalette
-from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QToolTip, QWidget
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QLabel,
+    QLineEdit,
+    QMenu,
+    QToolTip,
+    QWidget,
+)
 from pytestqt.qtbot import QtBot
 from scripted_door import ScriptedDoor, event, snapshot
 
@@ -94,6 +102,26 @@ def test_long_german_words_fit_a_narrow_window(
     fill(window, demo, state)
     assert window._scroll.widget().width() <= window._scroll.viewport().width()
     german.commands.close()
+
+
+def test_every_word_of_ours_can_be_translated(qtbot: QtBot) -> None:
+    language.speak(lambda text, _n: f"«{text}»")
+    stage = Stage(qtbot)
+    window = stage.show()  # nothing from outside is on it yet
+    words = [label.text() for label in window.findChildren(QLabel)]
+    for widget in window.findChildren(QWidget):
+        words += [widget.accessibleName(), widget.accessibleDescription(), widget.toolTip()]
+    for button in window.findChildren(QAbstractButton):
+        words.append(button.text())
+    for menu in window.findChildren(QMenu):
+        words += [action.text() for action in menu.actions()]
+    for table in (window.events.view, window.users.table, window.apps.table):
+        header = table.model()
+        across = Qt.Orientation.Horizontal
+        words += [str(header.headerData(at, across)) for at in range(header.columnCount())]
+    bare = [text for text in words if any(map(str.isalpha, text)) and "«" not in text]
+    assert bare == []
+    stage.commands.close()
 
 
 def test_from_right_to_left_everything_is_mirrored(stage: Stage, demo: ModuleType) -> None:
@@ -378,8 +406,10 @@ def test_an_unreadable_memory_is_no_reason_not_to_open(qtbot: QtBot, tmp_path: P
     memory = tmp_path / "window.ini"
     memory.write_bytes(b"\x00[window]\ngeometry=@ByteArray(nonsense\n\xff")
     stage = Stage(qtbot, memory)
-    assert stage.window.width() == 900
-    stage.commands.close()
+    fresh = Stage(qtbot)
+    assert stage.window.size() == fresh.window.size()
+    for made in (stage, fresh):
+        made.commands.close()
 
 
 def test_the_window_follows_the_desktop_into_the_dark(
