@@ -32,7 +32,7 @@ MESSAGE_BYTES = 256 * 1024
 FRAGMENTS = 1024  #: Empty ones cost nothing and never end; tiny ones are glued in O(n²).
 BODY_BYTES = 2048  #: Of a refusal's words.
 
-HIDDEN = re.compile(rb"(?im)^(?:content-length|transfer-encoding|set-cookie):[^\n]*\n")
+COOKIE = re.compile(rb"(?im)^set-cookie:[^\n]*\n")
 RETRY_AFTER = re.compile(rb"(?im)^retry-after:[ \t]*([^\r\n]*)")
 LENGTH = re.compile(rb"(?im)^content-length:[ \t]*(\d{1,9})[ \t]*\r?$")
 
@@ -117,7 +117,8 @@ class _StandIn:
     """A socket as far as the library's handshake needs one.
 
     The answer's head is read whole and under one deadline, then handed over without what
-    would make the library read a body of any length or keep a cookie.
+    would make the library keep a cookie. After the head comes the end, however long a body was
+    promised.
     """
 
     def __init__(self, sock: socket.socket, patience: Patience) -> None:
@@ -140,7 +141,7 @@ class _StandIn:
             self.status = status_of(self.head)
             if self.status not in (0, 101):
                 self._read_words()
-            self._unread = HIDDEN.sub(b"", self.head)
+            self._unread = COOKIE.sub(b"", self.head)
         taken, self._unread = self._unread[:size], self._unread[size:]
         return taken
 

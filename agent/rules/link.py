@@ -103,9 +103,8 @@ __all__ = [
 DAY_S = 86_400.0
 SHORT_LIVED = 3  #: Attempt to which an acknowledgement brings us back: waits of at most 8 s.
 
-#: Answers to a handshake that mean "no tracking endpoint at this path": try the other form.
-#: 404 is the plain one; a website that does not know the path may as well show a page (200),
-#: send us elsewhere (3xx, never followed), or ask for another method or protocol.
+#: Answers that mean "no tracking endpoint at this path". 404 is the plain one; a website may as
+#: well show a page (200), send us elsewhere (never followed), or want another method or protocol.
 ELSEWHERE = frozenset((200, 301, 302, 303, 307, 308, 400, 404, 405, 410, 426))
 
 
@@ -116,7 +115,7 @@ class LinkRule:
     Attributes:
         rng: Source of uniform numbers in [0, 1).
         remembered: The endpoint form that worked before, or an empty string.
-        reason: Why the last dial ended; ``None`` while all is well, and after a sleep.
+        reason: Why the last dial ended; ``None`` while all is well.
         next_try: When WAITING or PARKED ends by itself, monotonic seconds.
         strangers: Acknowledged ids that were not in flight, since the start.
         attempt: Failures in a row.

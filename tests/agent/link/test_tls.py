@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from far_ends import Authority, FarEnd, Listener, RawFarEnd, hold
+from far_ends import Authority, FarEnd, Listener, RawFarEnd, frame, hold, upgrade
 from websockets.sync.server import ServerConnection
 
 from agent.adapters.tls import client_context
@@ -59,6 +59,23 @@ def test_megabytes_pass_through_tls_in_both_directions(
     while len(got) < 4000:
         got += here.wait(Received).ids
     assert got == ids * 8
+
+
+def test_many_frames_in_one_tls_record_are_all_read(
+    listener: Links, raw_far_end: RawFarEnds, authority: Authority
+) -> None:
+    """TLS has them decrypted at once; the socket shows nothing more to read."""
+    context = authority.server()
+
+    def all_at_once(sock: socket.socket) -> None:
+        with context.wrap_socket(sock, server_side=True) as secure:
+            upgrade(secure)
+            secure.sendall(b"".join(frame(b'{"reportedIds":["%d"]}' % n) for n in range(500)))
+            hold(secure)
+
+    here = listener(ca_file=authority.ca_file)
+    here.connect(f"wss://localhost:{raw_far_end(all_at_once).port}/a/")
+    assert [here.wait(Received).ids for _ in range(500)] == [(str(n),) for n in range(500)]
 
 
 def test_an_unknown_authority_proves_nothing(

@@ -339,8 +339,8 @@ def test_a_cookie_is_not_brought_back(listener: Links, raw_far_end: RawFarEnds) 
     def baker(sock: socket.socket) -> None:
         asked.append(read_request(sock))
         sock.sendall(
-            b"HTTP/1.1 403 No\r\nSet-Cookie: who=you; Domain=127.0.0.1; Path=/\r\n"
-            b"Content-Length: 0\r\n\r\n"
+            b"HTTP/1.1 302 Away\r\nLocation: /\r\n"
+            b"Set-Cookie: who=you; Domain=127.0.0.1; Path=/\r\n\r\n"
         )
 
     there = raw_far_end(baker)
@@ -491,7 +491,12 @@ def test_a_close_frame_is_told_with_its_code_and_words(listener: Links, far_end:
     assert "code 1008: not \\u202eyou" in str(fault)
 
 
-def test_a_far_end_that_reads_nothing_is_left(listener: Links, raw_far_end: RawFarEnds) -> None:
+@pytest.mark.parametrize(
+    ("send_s", "frames", "said"), [(0.3, 26, "took nothing"), (30.0, 60, "does not listen")]
+)
+def test_a_far_end_that_reads_nothing_is_left(
+    listener: Links, raw_far_end: RawFarEnds, send_s: float, frames: int, said: str
+) -> None:
     done = threading.Event()
 
     def deaf(sock: socket.socket) -> None:
@@ -499,12 +504,12 @@ def test_a_far_end_that_reads_nothing_is_left(listener: Links, raw_far_end: RawF
         upgrade(sock)
         done.wait(5)
 
-    here = connected(listener, raw_far_end(deaf).url + "/a/", send_s=0.3)
-    for _ in range(26):
+    here = connected(listener, raw_far_end(deaf).url + "/a/", send_s=send_s)
+    for _ in range(frames):
         here.link.send(1, b" " * 256_000)
     fault = here.wait(Lost).fault
     done.set()
-    assert "took nothing" in str(fault)
+    assert said in str(fault)
 
 
 def test_a_far_end_that_talks_but_does_not_listen_cannot_fill_memory(
