@@ -48,12 +48,12 @@ def full(now: int, chance: random.Random) -> Status:
     """Return an hour in the life of a busy, healthy agent."""
     minutes = []
     for back in range(59, -1, -1):
-        accepted = max(0, round(24 + 14 * math.sin((59 - back) / 7) + chance.gauss(0, 5)))
+        accepted = max(0, round(46 + 22 * math.sin((59 - back) / 7) + chance.gauss(0, 5)))
         delivered = accepted
-        if 24 <= back <= 30:
+        if 26 <= back <= 29:
             delivered = 0  # a short cut of the network, and its aftermath
-        elif back == 23:
-            delivered = accepted + 130
+        elif 23 <= back <= 25:
+            delivered = accepted + 38
         minutes.append(Minute(at_ms=now - back * MINUTE_MS, accepted=accepted, delivered=delivered))
     users = tuple(
         LiveUser(
@@ -265,7 +265,7 @@ def paused(now: int, chance: random.Random) -> Status:
         full(now, chance),
         sentence=Sentence(
             state="paused",
-            text="Paused until 18:00. Events are kept safe meanwhile.",
+            text="Paused until 15:32. Events are kept safe meanwhile.",
             since_ms=now - 5 * MINUTE_MS,
         ),
         pause=Pause(reason="you asked", since_ms=now - 5 * MINUTE_MS, until_ms=now + HOUR_MS),

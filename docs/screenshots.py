@@ -107,7 +107,7 @@ def main() -> int:
     for scheme in ("light", "dark"):
         if scheme == "dark":
             app.setPalette(dark_palette())
-        draw(app, status, events, (1080, 760), folder / f"window-{scheme}.png")
+        draw(app, status, events, (1300, 935), folder / f"window-{scheme}.png")
     return 0
 
 

@@ -185,6 +185,7 @@ class SlimBar(QScrollBar):
     def __init__(self) -> None:
         super().__init__(Qt.Orientation.Vertical)
         self.setAccessibleName(tr("Scroll bar"))
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent, False)  # what is below shows
 
     def sizeHint(self) -> QSize:
         return QSize(11, super().sizeHint().height())
@@ -192,7 +193,6 @@ class SlimBar(QScrollBar):
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.fillRect(self.rect(), self.palette().color(self.backgroundRole()))
         option = QStyleOptionSlider()
         self.initStyleOption(option)
         part = QStyle.SubControl.SC_ScrollBarSlider

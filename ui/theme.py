@@ -96,8 +96,8 @@ def line_colours(palette: QPalette) -> tuple[QColor, QColor]:
     """Return the colours of *accepted* and *delivered*, told apart by more than hue."""
     text, card = palette.color(Role.Text), palette.color(Role.Base)
     return (
-        readable(QColor(BLUE), card, text, SHAPE_CONTRAST),
-        readable(QColor(GREEN), card, text, SHAPE_CONTRAST),
+        readable(QColor(BLUE), card, text),
+        readable(QColor(GREEN), card, text),
     )
 
 

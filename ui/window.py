@@ -209,7 +209,7 @@ class Window(QWidget):
                 (),
             ),
             3: (
-                ((self.rate, 2), (self.events, 4)),
+                ((self.rate, 3), (self.events, 5)),
                 ((self.users, 1), (self.apps, 0)),
                 ((self.outbox, 0), (self.connections, 0), (self.machine, 0), (None, 1)),
             ),
