@@ -84,6 +84,7 @@ def tracking_routes(
     side_calls: bool = True,
     cors: bool = True,
     require_ids: bool = False,
+    in_flight_bytes: int = BYTES_IN_FLIGHT,
 ) -> list[BaseRoute]:
     """Return the routes; mount them last, because ``/{id}`` takes every path of one segment.
 
@@ -93,9 +94,10 @@ def tracking_routes(
         side_calls: Answer electron-nucleus's other requests too.
         cors: Let pages of any origin in; the API has no credentials to steal.
         require_ids: Refuse events that name neither a device nor a person (A19).
+        in_flight_bytes: Frames read and not yet answered; one more waits unread.
 
     """
-    return [_TrackingRoute(sink, limits, side_calls, cors, require_ids)]
+    return [_TrackingRoute(sink, limits, side_calls, cors, require_ids, in_flight_bytes)]
 
 
 def now_ms() -> int:
@@ -130,14 +132,20 @@ class _InFlight:
 
 class _TrackingRoute(BaseRoute):
     def __init__(
-        self, sink: Sink, limits: Limits, side_calls: bool, cors: bool, require_ids: bool
+        self,
+        sink: Sink,
+        limits: Limits,
+        side_calls: bool,
+        cors: bool,
+        require_ids: bool,
+        in_flight_bytes: int,
     ) -> None:
         self.sink = sink
         self.limits = limits
         self.side_calls = side_calls
         self.headers = _CORS if cors else {}
         self.require_ids = require_ids
-        self.in_flight = _InFlight(BYTES_IN_FLIGHT)
+        self.in_flight = _InFlight(in_flight_bytes)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] not in ("http", "websocket"):

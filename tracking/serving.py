@@ -250,6 +250,9 @@ class _Connection(asyncio.Protocol):
         """Count what the inner protocol holds, and mind the deadline that goes with it."""
         inner, listener = self.inner, self.listener
         assert inner is not None
+        if self.transport.is_closing():
+            self.look_in(listener.header_s)  # whether it went
+            return
         held = inner.held
         listener.unfinished += held - self.held
         self.held = held

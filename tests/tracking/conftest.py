@@ -99,7 +99,11 @@ class FarEnd:
         self.clients: list[socket.socket] = []
         self.path = str(folder / "s.sock")
         self.limits: Limits = options.pop("limits", Limits())
-        require_ids = options.pop("require_ids", False)
+        routes = {
+            key: options.pop(key)
+            for key in ("require_ids", "in_flight_bytes", "cors", "side_calls")
+            if key in options
+        }
         options.setdefault("max_connections", 512)
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -110,7 +114,7 @@ class FarEnd:
         self.unix.bind(self.path)
 
         async def start() -> Listener:
-            app = Starlette(routes=tracking_routes(sink, self.limits, require_ids=require_ids))
+            app = Starlette(routes=tracking_routes(sink, self.limits, **routes))
             listener = Listener(
                 app, limits=self.limits, lines=line_factory(sink, self.limits), **options
             )

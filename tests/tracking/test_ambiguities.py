@@ -156,8 +156,17 @@ def test_a7_wall_time_of_electron_1_is_put_right_and_that_of_2_is_believed() -> 
     assert event_ms(two, NOW, newest([two])) == NOW - 20 * QUARTER
 
 
-def test_a7_a_late_but_honest_utc_date_is_believed() -> None:
-    event = only(name="E", date="2026-11-21T00:38:57.848Z", client="nodejs")
+@pytest.mark.parametrize(
+    "date",
+    [
+        "2026-11-21T00:38:57.848Z",
+        "2026-11-21T02:38:57.848+02:00",
+        NOW - 4 * QUARTER,
+        f"{NOW - 4 * QUARTER}",
+    ],
+)
+def test_a7_a_late_but_honest_date_is_believed(date: object) -> None:
+    event = only(name="E", date=date, client="nodejs")
     assert event_ms(event, NOW, newest([event])) == NOW - 4 * QUARTER
 
 

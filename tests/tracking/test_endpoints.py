@@ -353,3 +353,37 @@ def test_a_large_frame_that_needs_patience_does_not_stop_the_others(far_end: Any
     assert len(json.loads(rude.recv())["reportedIds"]) == 40_000
     for connection in (rude, other):
         connection.close()
+
+
+def test_frames_in_flight_are_bounded_in_all_and_all_are_answered(
+    serve: Callable[..., Any],
+) -> None:
+    far_end = serve(in_flight_bytes=10_000)
+    far_end.sink.turn_s = 0.02
+    sockets = [far_end.websocket() for _ in range(4)]
+    said = frame(event(id=1, payload={"a": "x" * 6000}))
+    for connection in sockets * 3:
+        connection.send(said)
+    answers: list[int] = []
+
+    def post() -> None:
+        answers.append(far_end.request("POST", BASE, said)[0])
+
+    posting = threading.Thread(target=post)
+    posting.start()
+    for connection in sockets * 3:
+        assert connection.recv() == '{"reportedIds":[1]}'
+    posting.join()
+    assert answers == [200]
+    assert far_end.sink.most_waiting == 1
+
+
+def test_an_event_of_nobody_is_refused_where_ids_are_required_and_cors_can_be_closed(
+    serve: Callable[..., Any],
+) -> None:
+    far_end = serve(require_ids=True, cors=False, side_calls=False)
+    nobody = {"name": "E", "id": 1}
+    status, said, headers = far_end.request("POST", BASE, frame(nobody))
+    assert (status, json.loads(said)["field"]) == (400, "data[0].deviceId")
+    assert "access-control-allow-origin" not in headers
+    assert far_end.request("GET", "/app/A/customdata")[0] == 404

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -139,6 +140,17 @@ def test_a_sender_that_ends_its_side_is_answered_first_even_without_a_newline(
     sock.shutdown(socket.SHUT_WR)
     assert lines(sock, 3) == [b'{"reportedIds":[1]}', b'{"reportedIds":[2]}']
     assert sock.recv(1) == b""
+
+
+def test_a_connection_carries_any_number_of_lines(far_end: Any, lines: Lines) -> None:
+    sock = far_end.connect(unix=True)
+    frame = line(*(event(id=n, payload={"text": "x" * 1000}) for n in range(100)))
+    count = 4 * 1024 * 1024 // len(frame)  # four times what may be unanswered
+    sending = threading.Thread(target=sock.sendall, args=(frame * count,))
+    sending.start()
+    assert len(lines(sock, count)) == count
+    sending.join()
+    assert len(far_end.sink.stored) == 100 * count
 
 
 def test_a_sender_that_does_not_read_is_not_read(

@@ -314,14 +314,25 @@ def test_text_that_is_no_utf_8_closes_its_socket_with_1007(far_end: Any) -> None
 
 
 def test_who_pings_and_does_not_read_is_not_read(far_end: Any) -> None:
-    ws = far_end.websocket()
+    ws = far_end.websocket(unix=True)
     ping = websocket.ABNF(1, 0, 0, 0, websocket.ABNF.OPCODE_PING, 1, b"x" * 125).format()
-    ws.sock.settimeout(0.5)
-    with pytest.raises(TimeoutError):
-        ws.sock.sendall(ping * 200_000)
+    ws.sock.settimeout(2)
+    with pytest.raises(TimeoutError):  # read at all, it would be gone in half the time
+        ws.sock.sendall(ping * 40_000)
     (connection,) = far_end.listener.connections
     assert connection.transport.get_write_buffer_size() < 2 * 1024 * 1024
     assert is_served(far_end)
+
+
+def test_a_header_has_its_time_however_steadily_it_comes(serve: Callable[..., Any]) -> None:
+    far_end = serve(header_s=0.4, body_s=30)
+    sock = far_end.connect()
+    sock.sendall(b"POST /A HTTP/1.1\r\nX: ")
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        for _ in range(20):
+            sock.sendall(b"x" * 2000)
+            time.sleep(0.05)  # the pace of the attack
+    assert until_closed(sock).startswith(b"HTTP/1.1 408")
 
 
 def test_random_garbage_never_stops_the_far_end(far_end: Any) -> None:
