@@ -24,43 +24,29 @@ import logging
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from agent.adapters.eviction import Bounds, Eviction, Lost, summed
 from agent.adapters.keepsakes import DAY_MS, Keepsakes
 from agent.adapters.letters import DeadLetters
 from agent.adapters.outbox_file import disk_full, translated
 from agent.adapters.outbox_opening import Opening, replace, start
+from agent.adapters.outbox_view import OutboxView, Pending
 from agent.adapters.reserve import Reserve
 from agent.adapters.rows import SegmentRows
-from agent.adapters.segments import Batch, Letter, Row, ids_of, split
+from agent.adapters.segments import Batch, Letter, Row
 from agent.adapters.streams import Streams
-from agent.rules.ledger import Account, Loss
+from agent.rules.ledger import Loss
 from tracking.errors import Damaged, DiskFull, StorageFault
 
 log = logging.getLogger("agent.outbox")
 
-CHECK_ROWS = 200  #: Rows compared with their checksums in one step.
-TIDY_WAL_BYTES = 1024 * 1024  #: A log this long is folded in as soon as nothing waits.
-VACUUM_PAGES, VACUUM_STEPS = 2_000, 8  #: Given back to the disk in one step, and at once.
+VACUUM_PAGES = 500  #: Given back to the disk in one tidying: about 15 ms, measured.
 
 __all__ = ["Batch", "Bounds", "Letter", "Lost", "Opening", "Outbox", "Pending", "Row"]
 
-T = TypeVar("T")
 
-
-@dataclass(slots=True)
-class Pending:
-    """What waits in one stream."""
-
-    events: int = 0
-    bytes: int = 0
-    oldest_ms: int | None = None
-
-
-class Outbox:
+class Outbox(OutboxView):
     """The queue, its ledger, its dead letters, and what else must survive a restart.
 
     Attributes:
@@ -70,16 +56,13 @@ class Outbox:
     """
 
     def __init__(self, path: Path, bounds: Bounds) -> None:
-        self.path = path
+        super().__init__(path)
         self.bounds = bounds
         self.opening = Opening()
         self.on_notice: Callable[[str], None] | None = None
         self._reserve = Reserve(path.with_name(f"{path.name}.reserve"))
         self._db: sqlite3.Connection
-        self._streams: Streams
-        self._rows: SegmentRows
-        self._letters: DeadLetters
-        self._keepsakes: Keepsakes
+        self._closed = False
         self._eviction: Eviction
 
     # --- opening and closing -------------------------------------------------------------------
@@ -103,13 +86,14 @@ class Outbox:
     def _load(self, db: sqlite3.Connection) -> None:
         """Read streams and counts; a stream that is known keeps its number."""
         before = list(getattr(self, "_streams", ()))
-        next_seq = self._rows.next_seq if before else 1
+        next_seq = self._rows.next_seq if hasattr(self, "_rows") else 1
+        tallied = self._keepsakes.tallied if hasattr(self, "_keepsakes") else {}
         streams = Streams(db)
         for stream in before:
             streams.add(stream.app_id, stream.upstream, stream.id)
         rows = SegmentRows(db, streams, next_seq)
         self._letters = DeadLetters(db, streams, rows)
-        self._streams, self._rows, self._keepsakes = streams, rows, Keepsakes(db)
+        self._streams, self._rows, self._keepsakes = streams, rows, Keepsakes(db, tallied)
         self._eviction = Eviction(self.bounds, streams, rows)
 
     def _balance(self) -> None:
@@ -135,15 +119,30 @@ class Outbox:
     def _mend(self, why: str) -> None:
         """Replace a damaged file by what can be read of it, while the agent runs."""
         told = len(self.opening.notices)
-        known = [(s.id, s.app_id, s.upstream) for s in self._streams]
+        books = {s.id: s for s in self._streams}
+        known = [(s.id, s.app_id, s.upstream) for s in books.values()]
         self._db = replace(self.path, self._db, why, self.opening, self._reserve, known, self._load)
+        try:
+            with self.turn():  # the ledger in memory is whole, whatever became of the one on disk
+                for id_, stream in books.items():
+                    self._streams.touch(id_).account.take_over(stream.account)
+        except StorageFault as fault:
+            log.warning("could not write the ledger code=%s", fault.code)
         self._balance()
         for notice in self.opening.notices[told:]:
             if self.on_notice is not None:
                 self.on_notice(notice)
 
     def close(self) -> None:
-        """Close; the write-ahead log is folded in and removed."""
+        """Close, once; the write-ahead log is folded in and removed."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            with self.turn():
+                self._keepsakes.write_tallies()
+        except StorageFault as fault:
+            log.warning("could not write the last tallies code=%s", fault.code)
         with translated(self.path):
             self._db.close()
 
@@ -166,6 +165,7 @@ class Outbox:
                 try:
                     yield
                     self._streams.write()
+                    self._keepsakes.write_tallies_if_due()
                     self._db.execute("COMMIT")
                 except BaseException:
                     if self._db.in_transaction:
@@ -180,11 +180,14 @@ class Outbox:
             self._reserve.release()  # so that a deletion can be written to a full disk
             raise
         finally:
+            self._keepsakes.turn_ended(well=settled)
             if settled:
                 self._streams.end()
             elif self._streams.in_turn:
                 self._streams.put_back()
-        self._tidy_if_due()
+        if not self._reserve.held:
+            with contextlib.suppress(StorageFault):
+                self.tidy()  # room is needed, for the next deletion too
 
     @contextmanager
     def _own_turn(self) -> Iterator[None]:
@@ -194,18 +197,6 @@ class Outbox:
         else:
             with self.turn():
                 yield
-
-    def _look(self, look: Callable[[], T]) -> T:
-        """Read; damage that shows is mended, and the look repeated."""
-        try:
-            with translated(self.path):
-                return look()
-        except Damaged as fault:
-            if self._streams.in_turn:
-                raise
-            self._mend(str(fault))
-        with translated(self.path):
-            return look()
 
     # --- in ------------------------------------------------------------------------------------
 
@@ -235,7 +226,7 @@ class Outbox:
         self._keepsakes.remember(hashes, now_ms)
 
     def count(self, app_id: str, hour_ms: int, kind: str, events: int) -> None:
-        """Tally events of a kind, in this turn."""
+        """Tally events of a kind; written with a turn every few seconds."""
         self._keepsakes.count(app_id, hour_ms, kind, events)
 
     def tallies(self, since_ms: int, until_ms: int) -> Mapping[str, int]:
@@ -342,84 +333,18 @@ class Outbox:
             aside.unlink(missing_ok=True)
         return gone
 
-    def tidy(self) -> None:
-        """Fold the write-ahead log in, with it what deleted events left there; give room back."""
+    def tidy(self) -> bool:
+        """Fold the write-ahead log in, with it what deleted events left there; give room back.
 
-        def fold_in() -> None:
-            (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
-            for _ in range(min(free // VACUUM_PAGES, VACUUM_STEPS)):
-                self._db.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-        self._look(fold_in)
-
-    def _tidy_if_due(self) -> None:
-        """Tidy when a backlog has been drained, or room is needed."""
-        log_file = self.path.with_name(f"{self.path.name}-wal")
-        if self._reserve.held and any(s.account.pending for s in self._streams):
-            return
-        with contextlib.suppress(OSError, StorageFault):
-            if log_file.stat().st_size > (TIDY_WAL_BYTES if self._reserve.held else 0):
-                self.tidy()
-
-    # --- looking -------------------------------------------------------------------------------
-
-    def account(self, stream: int) -> Account:
-        """Return a stream's numbers."""
-        return self._streams[stream].account
-
-    def accounts(self) -> dict[tuple[str, str], Account]:
-        """Return all numbers, by app and upstream."""
-        return {(s.app_id, s.upstream): s.account for s in self._streams}
-
-    def pending(self, stream: int) -> Pending:
-        """Return what waits in a stream."""
-        found = self._streams[stream]
-        oldest: int | None = None
-        if found.account.pending:
-            rows = self._look(lambda: list(self._rows.oldest(stream)))
-            oldest = rows[0][1] if rows else None
-        return Pending(found.account.pending, found.bytes, oldest)
-
-    def queued(self, app_id: str | None, limit: int) -> list[Row]:
-        """Return waiting events, oldest first."""
-        found: list[Row] = []
-        for row in self.export(app_id):
-            found.append(row)
-            if len(found) >= limit:
-                break
-        return found
-
-    def export(self, app_id: str | None) -> Iterator[Row]:
-        """Yield waiting events, oldest first within a stream; may be left and resumed."""
-        streams = list(self._streams) if app_id is None else self._streams.of(app_id)
-        for stream in streams:
-            after = 0
-            while (row := self._look(lambda: self._rows.read(stream.id, after))) is not None:  # noqa: B023
-                after, accepted_ms, body = row
-                for event, id_ in zip(split(body), ids_of(body), strict=True):
-                    yield Row(id_, stream.app_id, accepted_ms, event)
-
-    def check(self) -> Iterator[str | None]:
-        """Recount from the rows, a slice at a time, so that a million events never block.
-
-        Yields:
-            None after a slice in which all was well, else a sentence per finding.
+        Returns:
+            Whether there is more room to give back: one call does a few milliseconds of it.
 
         """
-        after: int | None = 0
-        while after is not None:
-            start_at = after
-            after, findings = self._look(lambda: self._rows.look_through(start_at, CHECK_ROWS))  # noqa: B023
-            yield from findings or (None,)
-        totals = self._look(self._rows.totals)
-        dead = self._look(self._letters.totals)
-        for stream in self._streams:
-            counted = (totals.get(stream.id, 0), dead.get(stream.id, 0))
-            account = stream.account
-            if counted != (account.pending, account.dead) or not account.balanced:
-                yield (
-                    f"{stream.app_id}: {counted[0]} waiting and {counted[1]} dead in the rows, "
-                    f"{account.pending} and {account.dead} in the ledger, "
-                    f"difference {account.difference:+d}"
-                )
+
+        def fold_in() -> bool:
+            # executescript, for execute steps this pragma once: one page
+            self._db.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return bool(self._db.execute("PRAGMA freelist_count").fetchone()[0])
+
+        return self._look(fold_in)

@@ -20,6 +20,7 @@ from agent.adapters.outbox_file import (
     Trust,
     as_fault,
     beside,
+    companions,
     examine,
     open_database,
     unusable,
@@ -151,16 +152,22 @@ def replace(
 
     """
     aside = beside(path, "damaged")
-    try:
-        keep_log(path, aside)
+
+    def let_go() -> None:
         if db is not None:
             with contextlib.suppress(sqlite3.Error):
                 db.close()
-        saved = mend(path, aside, known)
+
+    try:
+        keep_log(path, aside)
+        saved = mend(path, aside, known, let_go)
         fresh = open_database(path)
         load(fresh)
     except (OSError, sqlite3.DatabaseError) as exc:
         reserve.release()
+        if not aside.exists():
+            for name in companions(aside):
+                name.unlink(missing_ok=True)
         fault = unusable(path, exc) if isinstance(exc, OSError) else as_fault(exc, path)
         log.exception("a damaged outbox could not be replaced code=%s", fault.code)
         raise fault from exc

@@ -17,7 +17,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,13 +81,19 @@ def keep_log(path: Path, aside: Path) -> None:
             shutil.copyfile(log, kept)
 
 
-def mend(path: Path, aside: Path, known: Collection[tuple[int, str, str]]) -> int:
+def mend(
+    path: Path,
+    aside: Path,
+    known: Collection[tuple[int, str, str]],
+    let_go: Callable[[], None],
+) -> int:
     """Replace the outbox at ``path`` by a new one with what can be read of it.
 
     Args:
-        path: A database that nobody has open.
+        path: A database that nobody writes to.
         aside: The name that the old file gets.
         known: Streams (number, app, upstream) that the caller remembers.
+        let_go: Closes the old database; called when the new one is complete.
 
     Returns:
         How many events were saved.
@@ -111,6 +117,7 @@ def mend(path: Path, aside: Path, known: Collection[tuple[int, str, str]]) -> in
         _remove(building)
         raise
     db.close()
+    let_go()
     building.rename(finished)
     sync_folder(path.parent)
     path.rename(aside)

@@ -44,5 +44,9 @@ class Account:
     def copy(self) -> Account:
         return Account(self.accepted, self.delivered, self.pending, self.dead, dict(self.lost))
 
+    def take_over(self, other: Account) -> None:
+        """Take what only a ledger knows from another; what waits is for the rows to say."""
+        self.accepted, self.delivered, self.lost = other.accepted, other.delivered, {**other.lost}
+
     def lose(self, reason: Loss, events: int) -> None:
         self.lost[reason] = self.lost.get(reason, 0) + events

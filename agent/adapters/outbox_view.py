@@ -1,0 +1,122 @@
+"""Looking into the outbox: numbers, waiting events, dead letters, a whole recount.
+
+Nothing here changes what waits; yet a look may find damage, which is mended before the look is
+repeated.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from agent.adapters.keepsakes import Keepsakes
+from agent.adapters.letters import DeadLetters
+from agent.adapters.outbox_file import translated
+from agent.adapters.rows import SegmentRows
+from agent.adapters.segments import Row, ids_of, split
+from agent.adapters.streams import Streams
+from agent.rules.ledger import Account
+from tracking.errors import Damaged
+
+CHECK_ROWS = 200  #: Rows compared with their checksums in one step.
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Pending:
+    """What waits in one stream."""
+
+    events: int = 0
+    bytes: int = 0
+    oldest_ms: int | None = None
+
+
+class OutboxView(abc.ABC):
+    """What can be seen of an outbox."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._streams: Streams
+        self._rows: SegmentRows
+        self._letters: DeadLetters
+        self._keepsakes: Keepsakes
+
+    @abc.abstractmethod
+    def _mend(self, why: str) -> None:
+        """Replace a damaged file by what can be read of it."""
+
+    def _look(self, look: Callable[[], T]) -> T:
+        """Read; damage that shows is mended, and the look repeated."""
+        try:
+            with translated(self.path):
+                return look()
+        except Damaged as fault:
+            if self._streams.in_turn:
+                raise
+            self._mend(str(fault))
+        with translated(self.path):
+            return look()
+
+    def account(self, stream: int) -> Account:
+        """Return a stream's numbers."""
+        return self._streams[stream].account
+
+    def accounts(self) -> dict[tuple[str, str], Account]:
+        """Return all numbers, by app and upstream."""
+        return {(s.app_id, s.upstream): s.account for s in self._streams}
+
+    def pending(self, stream: int) -> Pending:
+        """Return what waits in a stream."""
+        found = self._streams[stream]
+        oldest: int | None = None
+        if found.account.pending:
+            rows = self._look(lambda: list(self._rows.oldest(stream)))
+            oldest = rows[0][1] if rows else None
+        return Pending(found.account.pending, found.bytes, oldest)
+
+    def queued(self, app_id: str | None, limit: int) -> list[Row]:
+        """Return waiting events, oldest first."""
+        found: list[Row] = []
+        for row in self.export(app_id):
+            found.append(row)
+            if len(found) >= limit:
+                break
+        return found
+
+    def export(self, app_id: str | None) -> Iterator[Row]:
+        """Yield waiting events, oldest first within a stream; may be left and resumed."""
+        streams = list(self._streams) if app_id is None else self._streams.of(app_id)
+        for stream in streams:
+            after = 0
+            while (row := self._look(lambda: self._rows.read(stream.id, after))) is not None:  # noqa: B023
+                after, accepted_ms, body = row
+                for event, id_ in zip(split(body), ids_of(body), strict=True):
+                    yield Row(id_, stream.app_id, accepted_ms, event)
+
+    def check(self) -> Iterator[str | None]:
+        """Recount from the rows, a slice at a time, so that a million events never block.
+
+        Yields:
+            None after a slice in which all was well, else a sentence per finding.
+
+        """
+        after: int | None = 0
+        while after is not None:
+            start_at = after
+            after, findings = self._look(lambda: self._rows.look_through(start_at, CHECK_ROWS))  # noqa: B023
+            yield from findings or (None,)
+        totals = self._look(self._rows.totals)
+        dead = self._look(self._letters.totals)
+        for stream in self._streams:
+            counted = (totals.get(stream.id, 0), dead.get(stream.id, 0))
+            account = stream.account
+            if counted != (account.pending, account.dead) or not account.balanced:
+                yield (
+                    f"{stream.app_id}: {counted[0]} waiting and {counted[1]} dead in the rows, "
+                    f"{account.pending} and {account.dead} in the ledger, "
+                    f"difference {account.difference:+d}"
+                )
