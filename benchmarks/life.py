@@ -14,6 +14,7 @@ from benchmarks.processes import HOMING, Agent, Collector, Process, declared, un
 from benchmarks.report import Row
 
 APP = "bench"
+SETTLE_S = 15  #: What a start leaves to do (a tray that redraws, a checkpoint) is not idling.
 
 
 def starts(folder: Path, *, runs: int) -> list[Row]:
@@ -84,7 +85,7 @@ def tray(folder: Path, *, seconds: float) -> list[Row]:
 
 
 def _watch(process: Process, seconds: float, what: str, *, pss_most: float) -> list[Row]:
-    time.sleep(3)  # what a start leaves to do is not idling
+    time.sleep(SETTLE_S)
     cpu, wakeups, written = process.cpu_us(), process.wakeups(), process.written_bytes()
     time.sleep(seconds)
     process.check_alive()

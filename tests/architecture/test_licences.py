@@ -31,8 +31,8 @@ def _locked(name: str, *, everywhere: bool = False) -> dict[str, str]:
 def _terms(package: str) -> str:
     said = importlib.metadata.metadata(package)
     trove = [c for c in said.get_all("Classifier") or [] if c.startswith("License ::")]
-    own_words = (said["License"] or "")[:200]
-    return " | ".join(filter(None, [said["License-Expression"], own_words, *trove]))
+    own_words = [said.get("License-Expression"), (said.get("License") or "")[:200]]
+    return " | ".join(filter(None, [*own_words, *trove]))
 
 
 @pytest.mark.parametrize("lock", LOCKS)

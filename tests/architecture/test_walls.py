@@ -25,9 +25,12 @@ POSTS = {  # library: (where it may be imported, why only there)
     ),
     "nanoid": (("agent/runtime/identify.py",), "chance is an argument everywhere else"),
     "truststore": (("agent/adapters/tls.py",), "one place decides whom we trust"),
-    "platformdirs": (("agent/adapters/places.py",), "one place decides where files lie"),
+    "platformdirs": (
+        ("agent/adapters/places.py", "collector/places.py"),
+        "one place decides where files lie",
+    ),
     "tomlkit": (("agent/settings/writing.py",), "30 ms that only writing settings needs"),
-    "rich": (("agent/cli/",), "a terminal is the command line's business"),
+    "rich": (("agent/cli/", "collector/cli.py"), "a terminal is the command line's business"),
     "uvicorn": (("tracking/", "collector/"), "its classes run under our deadlines only there"),
     "httptools": (
         ("tracking/http_protocols.py",),
