@@ -91,9 +91,7 @@ def open_road(
             sock = connect(proxy.host, proxy.port, patience, resolve)
             ask_proxy(sock, proxy, address, patience)
         if not address.secure:
-            peer = str(sock.getpeername()[0])
-            if not ipaddress.ip_address(peer).is_loopback:
-                raise Unreachable(f"{address.host} is {peer}, which is not this machine")
+            require_loopback(address.host, str(sock.getpeername()[0]))
             return sock
         patience.doing = "proving the far end's name"
         sock = context().wrap_socket(
@@ -107,6 +105,12 @@ def open_road(
             raise as_fault(exc, address.host) from exc
         raise
     return sock
+
+
+def require_loopback(host: str, peer: str) -> None:
+    """Refuse to speak plain text to a peer that is not this machine (SECURITY.md, row 38)."""
+    if not ipaddress.ip_address(peer).is_loopback:
+        raise Unreachable(f"{host} is {peer}, which is not this machine")
 
 
 def connect(host: str, port: int, patience: Patience, resolve: Resolve) -> socket.socket:

@@ -11,11 +11,12 @@ from collections.abc import Callable
 import pytest
 from far_ends import Authority, FarEnd, Listener, RawFarEnd, hold, read_request
 
+from agent.adapters import roads
 from agent.adapters.patience import Abandoned, Patience, as_fault, ready_of, words
 from agent.adapters.refusals import parse_retry_after, refusal
-from agent.adapters.roads import Place, connect, look_up, open_road, proxy_for
+from agent.adapters.roads import Place, connect, look_up, open_road, proxy_for, require_loopback
 from agent.adapters.tls import client_context
-from agent.rules.endpoints import Address, parse_address
+from agent.rules.endpoints import parse_address
 from agent.rules.link import Lost, Opened, Received
 from tracking.errors import Fault, Refused, Throttled, Unreachable
 
@@ -197,22 +198,21 @@ def test_a_name_that_nobody_knows_is_unreachable(name: str) -> None:
         look_up(name, 1, Patience(1.0))
 
 
-def test_plain_text_goes_to_this_machine_only_whatever_the_address_claims() -> None:
-    """The address was checked before; this asks the connected socket once more (row 38)."""
-    outside = next(
-        (
-            str(entry[4][0])
-            for entry in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)
-            if not str(entry[4][0]).startswith("127.")
-        ),
-        None,
-    )
-    if outside is None:  # a machine with loopback alone: any address will refuse
-        outside = "192.0.2.1"
-    with contextlib.suppress(OSError), socket.create_server((outside, 0)) as listening:
-        address = Address("ws", outside, listening.getsockname()[1], "")
-        with pytest.raises(Unreachable, match="not this machine"):
-            open_road(address, Patience(1.0), context=client_context)
+@pytest.mark.parametrize("peer", ["10.0.0.7", "192.168.1.1", "0.0.0.0", "::", "fe80::1"])
+def test_plain_text_goes_to_this_machine_only_whatever_a_name_leads_to(peer: str) -> None:
+    with pytest.raises(Unreachable, match="not this machine"):
+        require_loopback("localhost", peer)
+    require_loopback("localhost", "127.0.0.1")
+    require_loopback("localhost", "::1")
+
+
+def test_the_peer_that_answered_is_asked_about_not_the_name(
+    far_end: FarEnds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(roads, "require_loopback", lambda *pair: asked.append(pair))
+    open_road(parse_address(far_end().url), Patience(1.0), context=client_context).close()
+    assert asked == [("127.0.0.1", "127.0.0.1")]
 
 
 # --- patience ----------------------------------------------------------------------------------
