@@ -13,7 +13,6 @@ from ui.views import Row, Tone
 from ui.words import (
     DAY,
     DOT,
-    MAX_CHARS,
     ago,
     byte_size,
     count,
@@ -23,6 +22,7 @@ from ui.words import (
     moment,
     plain,
     short_count,
+    system_name,
     until,
 )
 
@@ -191,7 +191,7 @@ def machine(status: Status | None, now_ms: int) -> tuple[Row, ...]:
     rows: list[Row] = []
     facts = status.facts
     if facts is not None:
-        system = plain(f"{facts.platform[:MAX_CHARS]} {facts.os_version[:MAX_CHARS]}".strip())
+        system = system_name(facts.platform, facts.os_version)
         rows += [
             Row(tr("System"), system),
             Row(tr("Memory"), tr("{n} GB", n=facts.total_ram), about=tr("As the init event says")),
@@ -240,7 +240,7 @@ def users(status: Status | None, now_ms: int) -> UsersView:
 
 
 def _user(user: LiveUser, now_ms: int) -> UserRow:
-    system = plain(" ".join(part[:MAX_CHARS] for part in (user.platform, user.os_version) if part))
+    system = system_name(user.platform, user.os_version)
     where = plain(user.country)
     return UserRow(
         who=plain(user.user_id or user.device_id) or tr("unknown"),

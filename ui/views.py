@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.door import Health, Status
-from ui.language import tr
+from ui.language import tr, trn
 from ui.words import (
     Trend,
     ago,
@@ -162,7 +162,9 @@ def tiles(status: Status | None) -> tuple[Tile, ...]:
             label=tr("Live now"),
             value="–" if live is None else short_count(live),
             tone="good" if live else "plain",
-            difference=tr("not told by the far end") if status and live is None else tr("users"),
+            difference=tr("not told by the far end")
+            if status and live is None
+            else trn("user", "users", live or 0),
             about=tr("Users with a sign of life in the last minutes"),
         )
     ]

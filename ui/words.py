@@ -202,7 +202,7 @@ def difference(now: int | None, before: int | None) -> tuple[Trend, str]:
 def forecast(events: int, full_in_s: float | None, drained_in_s: float | None) -> str:
     """Say where the outbox is going, in one sentence without the word *estimate*."""
     if events == 0:
-        return tr("Empty: everything accepted has been delivered.")
+        return tr("Empty: nothing waits to be delivered.")
     if full_in_s is not None and full_in_s > YEAR:
         return tr("Filling so slowly that it will do for more than a year.")
     if full_in_s is not None:
@@ -228,6 +228,15 @@ def health_name(state: Health) -> str:
 def _decimal(value: float, places: int) -> str:
     digits = f"{value:.{places}f}"
     return digits.removesuffix(".0").replace(".", manner().point).replace("-", MINUS)
+
+
+PLATFORMS = {"linux": "Linux", "darwin": "macOS", "windows": "Windows", "win32": "Windows"}
+
+
+def system_name(platform: str | None, version: str | None) -> str:
+    """Return an operating system as its makers write it."""
+    name = PLATFORMS.get((platform or "").casefold()[:MAX_CHARS], platform)
+    return plain(" ".join(part[:MAX_CHARS] for part in (name, version) if part))
 
 
 def until_tomorrow_s(now_ms: int) -> float:

@@ -70,12 +70,14 @@ class ScriptedDoor:
     Attributes:
         calls: What was asked, in order, as ``(method, argument)``.
         fault: Raised by the next command, then forgotten.
+        silent: It says nothing of itself when it is first watched.
         gate: Commands wait for it: cleared, the agent hangs.
 
     """
 
-    def __init__(self, status: Status | None = None) -> None:
+    def __init__(self, status: Status | None = None, *, silent: bool = False) -> None:
         self.now = status or snapshot()
+        self._silent = silent
         self.calls: list[tuple[str, object]] = []
         self.fault: Fault | None = None
         self.gate = threading.Event()
@@ -116,7 +118,8 @@ class ScriptedDoor:
         self._on_status, self._on_events, self._on_gone = on_status, on_events, on_gone
         pump = threading.Thread(target=self._pump, name="scripted-door", daemon=True)
         pump.start()
-        self.say(self.now)
+        if not self._silent:
+            self.say(self.now)
         self.watched.set()
 
         def stop() -> None:

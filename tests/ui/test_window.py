@@ -37,7 +37,7 @@ class Stage:
     """A window over a scripted door, without an app round it."""
 
     def __init__(self, qtbot: QtBot, memory: Path | None = None) -> None:
-        self.door = ScriptedDoor()
+        self.door = ScriptedDoor(silent=True)
         self.statuses, self.events = StatusBridge(), EventsBridge()
         self.commands = Commands(lambda: self.door, self.statuses, self.events)
         self.left: list[bool] = []

@@ -122,6 +122,14 @@ def test_the_outbox_forecast_has_one_sentence_for_each_case() -> None:
     assert "Kept safe" in words.forecast(5, None, None)
 
 
+def test_systems_are_called_as_their_makers_write_them() -> None:
+    assert words.system_name("linux", "12") == "Linux 12"
+    assert words.system_name("darwin", None) == "macOS"
+    assert words.system_name(None, None) == ""
+    assert words.system_name("Plan 9", "4") == "Plan 9 4"
+    assert len(words.system_name("W" * 10**6, "x" * 10**6)) == 120
+
+
 def test_until_tomorrow_ends_at_midnight_here() -> None:
     wait = words.until_tomorrow_s(NOW)
     there = time.localtime(NOW / 1000 + wait)
