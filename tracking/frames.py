@@ -76,6 +76,11 @@ class _FullFrame(msgspec.Struct, omit_defaults=True, gc=False):
     appId: str | UnsetType = UNSET  # noqa: N815 - the wire's name
 
 
+class _Elements(msgspec.Struct, gc=False):
+    data: list[Raw]
+
+
+_ELEMENTS: Final = msgspec.json.Decoder(_Elements)
 _LEAN: Final = msgspec.json.Decoder(_LeanFrame)
 _FULL: Final = msgspec.json.Decoder(_FullFrame)
 _FIRST_FACT: Final = len(_Lean.__struct_fields__)
@@ -187,7 +192,7 @@ def _try_quick(data: bytes, limits: Limits, require_ids: bool) -> Frame | None:
 def _patient(data: bytes, limits: Limits, require_ids: bool) -> Generator[None, None, Frame]:
     """Understand a frame piece by piece; what cannot be understood is refused by itself."""
     try:
-        top = read_top_level(data.removeprefix(_BOM).decode("utf-8", "surrogateescape"))
+        top = read_top_level(data.removeprefix(_BOM))
         if len(top.elements) > MAX_ELEMENTS:
             raise _too_many()
     except RequestFault as fault:
@@ -195,14 +200,15 @@ def _patient(data: bytes, limits: Limits, require_ids: bool) -> Generator[None, 
     understood = _Understood()
     for at in range(0, len(top.elements), _CHUNK):
         yield
-        chunk = [top.text[start:end] for start, end in top.elements[at : at + _CHUNK]]
-        small = f'{{"data":[{",".join(chunk)}]}}'.encode("utf-8", "surrogateescape")
+        chunk = top.elements[at : at + _CHUNK]
+        small = b'{"data":[' + b",".join(chunk) + b"]}"
         quick = _quick(small, limits, require_ids) if len(top.elements) > 1 else None
         if quick is not None:
             understood.extend(quick)
             continue
         for n, element in enumerate(chunk, at):
-            understood.add(read_event(element, n, limits, require_ids=require_ids))
+            text = element.decode("utf-8", "surrogateescape")
+            understood.add(read_event(text, n, limits, require_ids=require_ids))
     understood.app_id = top.app_id
     return understood.frame(confirmation=top.confirmation, has_confirmation=top.has_confirmation)
 
@@ -233,7 +239,7 @@ def _quick(data: bytes, limits: Limits, require_ids: bool) -> _Understood | None
             return None
     except _UNREADABLE:
         return None
-    return _build(bare, compact, limits, require_ids, sent=wire.data, sent_size=len(data))
+    return _build(bare, compact, limits, require_ids, sent=wire.data, original=data)
 
 
 def _build(
@@ -243,7 +249,7 @@ def _build(
     require_ids: bool,
     *,
     sent: Sequence[_Lean] | None = None,
-    sent_size: int = 0,
+    original: bytes = b"",
 ) -> _Understood | None:
     """Build the events of a frame that lost nothing in decoding; None if one needs patience.
 
@@ -253,7 +259,7 @@ def _build(
         limits: What is too much.
         require_ids: As in :func:`parse_frame`.
         sent: The same events with their payloads as sent, if those were not compact.
-        sent_size: The frame's bytes then.
+        original: The frame's bytes then.
 
     """
     escaped = b"\\" in data  # no backslash: no NUL, and no quotes inside a text (A14)
@@ -341,34 +347,25 @@ def _build(
             understood.heartbeats.append(event)
         else:
             events.append(event)
-    if not _fits(wire, data, payloads, sent_bytes, sent_size, limits):
+    if not _fits(original or data, payloads, sent_bytes, limits):
         return None
     if wire.appId is not UNSET:
         understood.app_id = unquoted(wire.appId)
     return understood
 
 
-def _fits(
-    wire: _LeanFrame | _FullFrame,
-    data: bytes,
-    payloads: list[bytes],
-    sent_bytes: list[int],
-    sent_size: int,
-    limits: Limits,
-) -> bool:
+def _fits(data: bytes, payloads: list[bytes], sent_bytes: list[int], limits: Limits) -> bool:
     """Return whether payloads and sizes are proved to be within the limits."""
     if payloads and not strict_json.proof(limits).holds(payloads):
         return False
-    if (sent_size or len(data)) <= limits.event_bytes:
+    if len(data) <= limits.event_bytes:
         return True
     # No event is larger than the largest payload and all that is not payload together.
     sizes = sent_bytes or list(map(len, payloads))
-    if max(sizes, default=0) + (sent_size or len(data)) - sum(sizes) <= limits.event_bytes:
+    if max(sizes, default=0) + len(data) - sum(sizes) <= limits.event_bytes:
         return True
-    if sent_size or not wire.data:
-        return False
-    lines = ENCODER.encode_lines(wire.data)
-    return max(map(len, lines.split(b"\n"))) <= limits.event_bytes
+    elements = _ELEMENTS.decode(data).data
+    return max((memoryview(e).nbytes for e in elements), default=0) <= limits.event_bytes
 
 
 def _with_facts(event: Event, wire: _Lean) -> Event:

@@ -80,15 +80,46 @@ def named_kind(
 class TopLevel(msgspec.Struct, frozen=True):
     """A frame taken apart, its elements not yet looked at."""
 
-    text: str
-    elements: list[tuple[int, int]]  #: Where in ``text`` each starts and ends.
+    elements: list[bytes]
     app_id: str | None
     confirmation: object
     has_confirmation: bool
 
 
-def read_top_level(text: str) -> TopLevel:
+class _Split(msgspec.Struct, omit_defaults=True):
+    """The frame of nearly everybody, of which msgspec finds the elements."""
+
+    data: list[msgspec.Raw]
+    appId: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # noqa: N815 - the wire's name
+    confirmation: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_SPLIT: Final = msgspec.json.Decoder(_Split)
+
+
+def read_top_level(data: bytes) -> TopLevel:
     """Find the elements and the other members of a frame in any of A16's forms.
+
+    Raises:
+        RequestFault: It is no frame.
+
+    """
+    try:
+        split = _SPLIT.decode(data)
+        if len(strict_json.ENCODER.encode(split)) != len(data):
+            return _read_any_top_level(data.decode("utf-8", "surrogateescape"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _read_any_top_level(data.decode("utf-8", "surrogateescape"))
+    others = {
+        key: bytes(raw).decode("utf-8", "surrogateescape")
+        for key, raw in (("appId", split.appId), ("confirmation", split.confirmation))
+        if isinstance(raw, msgspec.Raw)
+    }
+    return _top_level([bytes(raw) for raw in split.data], others)
+
+
+def _read_any_top_level(text: str) -> TopLevel:
+    """Walk a frame that msgspec cannot read, or of which it would drop something.
 
     Raises:
         RequestFault: It is no frame.
@@ -111,19 +142,22 @@ def read_top_level(text: str) -> TopLevel:
         raise RequestFault("the frame is not JSON: something follows it")
     match text[at : at + 1]:
         case "[":
-            elements = list(strict_json.elements(text, at, "data"))
+            places = list(strict_json.elements(text, at, "data"))
         case "{":
-            elements = [(at, end)]
+            places = [(at, end)]
         case _:
             raise RequestFault(
                 f"data must be an array of events, got {strict_json.clip(text[at:end])}",
                 field="data",
             )
-    others = {key: text[a:b] for key, (a, b) in tops.items()}
+    elements = [text[a:b].encode("utf-8", "surrogateescape") for a, b in places]
+    return _top_level(elements, {key: text[a:b] for key, (a, b) in tops.items()})
+
+
+def _top_level(elements: list[bytes], others: dict[str, str]) -> TopLevel:
     has_confirmation, confirmation = _top_scalar(others, "confirmation")
     _, app_id = _top_scalar(others, "appId")
     return TopLevel(
-        text=text,
         elements=elements,
         app_id=unquoted(app_id) if isinstance(app_id, str) else None,
         confirmation=confirmation,

@@ -114,7 +114,7 @@ def test_s26_a_binary_frame_is_the_same_as_text(far_end: Any, ws: Any) -> None:
 
 
 def big_frame() -> str:
-    return frame(
+    events = [
         *(
             event(
                 name=f"ITEM_{n}",
@@ -127,7 +127,8 @@ def big_frame() -> str:
             for n in range(20_000)
         ),
         {"type": "init", "id": 20_000, "machineId": "m", "totalRam": 23.540584564208984},
-    )
+    ]
+    return json.dumps({"data": events}, separators=(",", ":"))  # as nodejs writes it
 
 
 def test_s27_one_frame_of_20001_events_is_acknowledged_while_others_are_served(
@@ -344,12 +345,11 @@ def test_a_large_frame_that_needs_patience_does_not_stop_the_others(far_end: Any
     junk = ",".join([f"{bad}{n}}}" for n in range(40_000)])
     rude, other = far_end.websocket(), far_end.websocket()
     rude.send(f'{{"data":[{junk}]}}')
-    slowest = 0.0
+    answered = 0
     while not far_end.sink.bad:
-        began = time.monotonic()
         assert ask(other, frame(event(id=1))) == {"reportedIds": [1]}
-        slowest = max(slowest, time.monotonic() - began)
-    assert slowest < 1
+        answered += 1
+    assert answered > 20  # counted, not timed: a busy machine is slow to both
     assert len(json.loads(rude.recv())["reportedIds"]) == 40_000
     for connection in (rude, other):
         connection.close()
