@@ -63,6 +63,7 @@ class Outbox(OutboxView):
         self._reserve = Reserve(path.with_name(f"{path.name}.reserve"))
         self._db: sqlite3.Connection
         self._closed = False
+        self._appended = 0  # bytes, in this turn
         self._eviction: Eviction
 
     # --- opening and closing -------------------------------------------------------------------
@@ -158,6 +159,7 @@ class Outbox(OutboxView):
 
         """
         self._streams.begin()
+        self._appended = 0
         settled = False
         try:
             with translated(self.path):
@@ -177,7 +179,7 @@ class Outbox(OutboxView):
             self._mend(str(fault))
             raise
         except DiskFull:
-            self._reserve.release()  # so that a deletion can be written to a full disk
+            self._make_room()
             raise
         finally:
             self._keepsakes.turn_ended(well=settled)
@@ -188,6 +190,12 @@ class Outbox(OutboxView):
         if not self._reserve.held:
             with contextlib.suppress(StorageFault):
                 self.tidy()  # room is needed, for the next deletion too
+
+    def _make_room(self) -> None:
+        """Give the reserve back and fold the log in, so that deletions can be written to it."""
+        self._reserve.release()
+        with contextlib.suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     @contextmanager
     def _own_turn(self) -> Iterator[None]:
@@ -211,9 +219,10 @@ class Outbox(OutboxView):
             DiskFull: There is no room, or only what deletions need.
 
         """
-        if not self._reserve.hold():
-            raise disk_full()
         changed = self._streams.touch(stream)
+        self._appended += sum(map(len, events))
+        if not (self._reserve.hold() and self._reserve.room_for(self._appended)):
+            raise disk_full()
         self._rows.add(changed, events, now_ms)
         changed.account.accepted += len(events)
 

@@ -3,6 +3,10 @@
 Deleting rows needs room in the write-ahead log; without it a full disk could not even be emptied
 (OpenTelemetry Collector issue 7198). While the room is given back nothing is accepted, or the
 next events would eat what the deletions need.
+
+How much: SQLite folds its log in once it is 4 MiB long, and needs as much room again for that.
+With less in reserve a full disk is final: the log can neither grow nor be folded in (tried on a
+file system of 8 MiB).
 """
 
 from __future__ import annotations
@@ -11,7 +15,8 @@ import contextlib
 import os
 from pathlib import Path
 
-RESERVE_BYTES = 1024 * 1024
+RESERVE_BYTES = 8 * 1024 * 1024
+SPARE_BYTES = 256 * 1024  #: For indexes, the ledger and page edges.
 
 
 class Reserve:
@@ -30,6 +35,11 @@ class Reserve:
     def held(self) -> bool:
         """Whether the room is there to be given back."""
         return self._held
+
+    def room_for(self, size: int) -> bool:
+        """Return whether ``size`` bytes fit on the disk twice: in the log, and folded in."""
+        disk = os.statvfs(self.path.parent)
+        return disk.f_bavail * disk.f_frsize > 2 * size + SPARE_BYTES
 
     def hold(self) -> bool:
         """Take the room, if there is some; return whether it is held."""
