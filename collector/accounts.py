@@ -22,11 +22,12 @@ from pathlib import Path
 
 from tracking.errors import RequestFault, StorageFault
 
-APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+APP_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}\Z")  #: Never taken for a flag.
 SCOPES = ("stats:read", "users:read", "users:delete", "admin")
 TOKEN_MARK = "dat1_"  # noqa: S105 - the public prefix
 PREFIX_CHARS = 8
 DAY_MS = 86_400_000
+MOST_DAYS = 36_500
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS app (
@@ -90,7 +91,7 @@ class Accounts:
         with self._lock:
             try:
                 yield self._db
-            except sqlite3.OperationalError as exc:
+            except sqlite3.DatabaseError as exc:
                 raise StorageFault(f"{self.path} cannot be used: {exc}") from exc
 
     # --- apps ----------------------------------------------------------------------------------
@@ -124,21 +125,23 @@ class Accounts:
         app_id = app_id or secrets.token_hex(12)
         if not APP_ID.match(app_id):
             raise RequestFault(
-                f"an app id is 1 to 64 letters, digits, - or _, got {app_id[:80]!r}", field="id"
+                f"an app id is 1 to 64 letters, digits, _ or - and begins with no -,"
+                f" got {app_id[:80]!r}",
+                field="id",
             )
         if not name.strip() or len(name) > 200:
             raise RequestFault("a name has 1 to 200 characters", field="name")
         made = AppAccount(app_id, name.strip(), secrets.token_urlsafe(18), now_ms)
         with self._border() as db:
-            taken = db.execute("SELECT * FROM app WHERE app_id = ?", (app_id,)).fetchone()
-            if taken is not None:
-                if if_missing:
-                    return AppAccount(*taken)
-                raise RequestFault(f"the app {app_id!r} exists already", field="id", status=409)
-            db.execute(
-                "INSERT INTO app VALUES (?, ?, ?, ?)",
+            done = db.execute(
+                "INSERT INTO app VALUES (?, ?, ?, ?) ON CONFLICT (app_id) DO NOTHING",
                 (made.app_id, made.name, made.tracking_key, made.created_ms),
             )
+            if not done.rowcount:  # somebody has it, perhaps since a moment ago
+                if if_missing:
+                    row = db.execute("SELECT * FROM app WHERE app_id = ?", (app_id,)).fetchone()
+                    return AppAccount(*row)
+                raise RequestFault(f"the app {app_id!r} exists already", field="id", status=409)
         return made
 
     # --- tokens --------------------------------------------------------------------------------
@@ -161,7 +164,11 @@ class Accounts:
                 )
         if self.app(app_id) is None:
             raise RequestFault(f"there is no app {app_id[:80]!r}", field="app_id", status=404)
+        if days is not None and not 1 <= days <= MOST_DAYS:
+            raise RequestFault(f"a token lasts 1 to {MOST_DAYS} days, got {days}", field="days")
         text = TOKEN_MARK + secrets.token_urlsafe(32)
+        while _prefix(text).startswith("-"):  # `token revoke -Ab3dEf6` would be a flag
+            text = TOKEN_MARK + secrets.token_urlsafe(32)
         with self._border() as db:
             db.execute(
                 "INSERT INTO token VALUES (?, ?, ?, ?, ?, ?, NULL)",
@@ -203,9 +210,7 @@ class Accounts:
     def revoke(self, prefix: str) -> int:
         """Take tokens back by their first eight characters (after ``dat1_``); return how many."""
         with self._border() as db:
-            done = db.execute(
-                "DELETE FROM token WHERE prefix = ?", (prefix.removeprefix(TOKEN_MARK),)
-            )
+            done = db.execute("DELETE FROM token WHERE prefix = ?", (_prefix(prefix),))
         return done.rowcount
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import urllib.parse
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
@@ -25,13 +26,15 @@ from collector.presence import Device, Presence
 from collector.store.interface import Store, Stored
 from tracking.dates import iso
 from tracking.endpoints import error_response
-from tracking.errors import Fault, OverQuota, RequestFault
+from tracking.errors import Fault, OverQuota, RequestFault, StorageFault
+from tracking.serving import peer_key
 
 BASE = "/api/v1/apps/{app_id}"
 LIVE_EVENTS = 100
 LIVE_WINDOW_MS = 30 * 60 * 1000
 QUERY_S = 10.0
 MOST_BODY_BYTES = 64 * 1024
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -73,10 +76,11 @@ class DataApi:
             ("/live/users/count", "stats:read", self._live_count),
             ("/live/events", "users:read", self._live_events),
         )
-        return [
+        routes = [
             Route(BASE + path, self._guarded(scope, answer), methods=["GET", "POST"])
             for path, scope, answer in table
         ]
+        return [*routes, Route("/api/v1/{rest:path}", _nothing_here, methods=METHODS)]
 
     def _guarded(self, scope: str, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
@@ -95,7 +99,7 @@ class DataApi:
         return endpoint
 
     async def _authorise(self, request: Request, app_id: str, scope: str) -> Grant:
-        peer = request.client.host if request.client else "local"
+        peer = peer_key(request.client.host) if request.client else "local"
         if self._exhausted(peer):
             raise OverQuota("too many wrong tokens from this address", retry_after_s=60.0)
         text = await _token_of(request)
@@ -149,29 +153,52 @@ class DataApi:
         return {"data": [data_row(row, first_time) for row, first_time in rows]}
 
 
+async def _nothing_here(request: Request) -> Response:
+    response = error_response(
+        RequestFault(f"no question is asked by {request.method} of this path", status=404)
+    )
+    response.headers.update(HEADERS)
+    return response
+
+
 async def _ask(question: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
     """Ask the store from a worker thread, with a deadline."""
-    return await asyncio.wait_for(asyncio.to_thread(question, *args, **more), QUERY_S)
+    try:
+        return await asyncio.wait_for(asyncio.to_thread(question, *args, **more), QUERY_S)
+    except TimeoutError as exc:
+        raise StorageFault("the store took too long to answer") from exc
 
 
 async def _token_of(request: Request) -> str:
     """Return the token of a request; never one from the query, which ends up in logs."""
     said = request.headers.get("authorization", "")
     if said:
-        return said.removeprefix("Bearer ").strip()
+        scheme, _, rest = said.partition(" ")
+        return rest.strip() if scheme.lower() == "bearer" else said.strip()
     if request.method == "POST":
-        raw = b""
-        async for part in request.stream():
-            raw += part
-            if len(raw) > MOST_BODY_BYTES:
-                raise RequestFault("the body is too large", status=413)
-        try:
-            body = msgspec.json.decode(raw) if raw else {}
-        except msgspec.MsgspecError as exc:
-            raise RequestFault("the body is not JSON") from exc
+        body = await _body_of(request)
         if isinstance(body, dict) and isinstance(body.get("token"), str):
             return str(body["token"])
     return ""
+
+
+async def _body_of(request: Request) -> object:
+    """Return the body of a POST, JSON or a form."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise RequestFault("Content-Encoding must be absent", status=415)
+    raw = b""
+    async for part in request.stream():
+        raw += part
+        if len(raw) > MOST_BODY_BYTES:
+            raise RequestFault("the body is too large", status=413)
+    kind = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+    if kind == "application/x-www-form-urlencoded":
+        return dict(urllib.parse.parse_qsl(raw.decode("utf-8", "replace")))
+    try:
+        return msgspec.json.decode(raw) if raw else {}
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as exc:
+        raise RequestFault("the body is not JSON") from exc
 
 
 def _user(app_id: str, device: Device) -> dict[str, object]:
@@ -202,9 +229,9 @@ def row_type(row: Stored) -> str:
 
 def data_row(row: Stored, first_time: bool) -> dict[str, object]:
     """Return a stored event with exactly the nineteen keys of the seeds."""
-    payload = json.loads(row.payload) if row.payload else None
+    payload: object = msgspec.Raw(row.payload.encode()) if row.payload else None
     if row.kind == "other" and row.name:
-        payload = {"name": row.name, **(payload or {})}
+        payload = {"name": row.name, **(json.loads(row.payload) if row.payload else {})}
     return {
         "app_id": row.app_id,
         "platform": row.platform or None,

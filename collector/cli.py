@@ -34,6 +34,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a fault becomes a sentence and an exit code."""
+    os.umask(0o077)  # whatever an engine writes beside its files is nobody else's
     try:
         args = _parser().parse_args(argv)
         code: int = args.run(args)

@@ -50,3 +50,9 @@ class Limiter:
             return missing / self.rate_per_s
         bucket.tokens -= count
         return 0.0
+
+    def give_back(self, key: str, count: float) -> None:
+        """Undo a :meth:`take` whose purpose came to nothing."""
+        bucket = self._buckets.get(key)
+        if bucket is not None:
+            bucket.tokens = min(self.burst, bucket.tokens + count)

@@ -66,11 +66,13 @@ class Folder:
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = self.path.stat()
+            found = self.path.lstat()
         except FileExistsError as exc:
             raise SettingsFault(f"{self.path} is not a folder") from exc
         except OSError as exc:
             raise StorageFault(f"{self.path} cannot be used: {exc.strerror}") from exc
+        if stat.S_ISLNK(found.st_mode):
+            raise SettingsFault(f"{self.path} is a link", advice="Name the folder itself.")
         if found.st_uid != os.getuid():
             raise SettingsFault(f"{self.path} belongs to user {found.st_uid}")
         if stat.S_IMODE(found.st_mode) & 0o077:
@@ -94,7 +96,10 @@ class ServerLock:
 
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(folder.lock, flags, 0o600)
+        try:
+            fd = os.open(folder.lock, flags, 0o600)
+        except OSError as exc:
+            raise StorageFault(f"{folder.lock} cannot be used: {exc.strerror}") from exc
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -116,9 +121,13 @@ class ServerLock:
         if path.is_socket():
             path.unlink()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with _ShortPath(path) as short:
-            sock.bind(short)
-        path.chmod(0o600)
+        try:
+            with _ShortPath(path) as short:
+                sock.bind(short)
+            path.chmod(0o600)
+        except OSError as exc:
+            sock.close()
+            raise StorageFault(f"{path} cannot be used: {exc.strerror}") from exc
         sock.listen(16)
         sock.setblocking(False)
         return sock

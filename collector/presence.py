@@ -7,12 +7,14 @@ flicker. In memory: presence is a state, and a restart ends every socket anyway.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from tracking.events import Event
 
 GRACE_MS = 10_000
+MOST_A_SOCKET = 1_000  #: Devices that one connection may speak for; the longest silent one goes.
 
 
 @dataclass(slots=True)
@@ -44,18 +46,25 @@ class Presence:
         self.now_ms = now_ms
         self.platform_of = platform_of
         self._apps: dict[str, dict[str, Device]] = {}
-        self._devices_of: dict[int, set[tuple[str, str]]] = {}
+        # In the order in which they spoke: a dictionary is an ordered set.
+        self._devices_of: dict[int, dict[tuple[str, str], None]] = {}
+        self._departures: deque[tuple[int, str, str]] = deque()
 
     def joined(self, connection: int) -> None:
         """A WebSocket opened; it counts when it has delivered a valid frame."""
-        self._devices_of[connection] = set()
+        self._devices_of[connection] = {}
 
     def seen(self, app_id: str, connection: int, device_id: str, events: Iterable[Event]) -> None:
         """A valid frame came over an open WebSocket."""
         mine = self._devices_of.get(connection)
         if mine is None:
             return
-        mine.add((app_id, device_id))
+        mine.pop((app_id, device_id), None)
+        mine[app_id, device_id] = None
+        if len(mine) > MOST_A_SOCKET:
+            longest_silent = next(iter(mine))
+            del mine[longest_silent]
+            self._depart(connection, *longest_silent)
         devices = self._apps.setdefault(app_id, {})
         device = devices.get(device_id)
         if device is None:
@@ -71,21 +80,34 @@ class Presence:
     def device_on(self, connection: int) -> str:
         """Return the device that last spoke on a connection, for heartbeats that name none."""
         mine = self._devices_of.get(connection)
-        return next(iter(mine))[1] if mine else ""
+        return next(reversed(mine))[1] if mine else ""
 
     def left(self, connection: int) -> None:
         """A WebSocket closed."""
-        now_ms = self.now_ms()
         for app_id, device_id in self._devices_of.pop(connection, ()):
-            device = self._apps[app_id][device_id]
-            device.sockets.discard(connection)
-            device.last_seen_ms = device.left_ms = now_ms
+            self._depart(connection, app_id, device_id)
+        self._forget()
 
     def live(self, app_id: str) -> list[Device]:
         """Return the devices that are here, most recently seen first."""
-        devices = self._apps.get(app_id, {})
+        self._forget()
+        devices = self._apps.get(app_id, {}).values()
+        return sorted(devices, key=lambda d: (-d.last_seen_ms, d.device_id))
+
+    def _depart(self, connection: int, app_id: str, device_id: str) -> None:
+        device = self._apps[app_id][device_id]
+        device.sockets.discard(connection)
+        device.last_seen_ms = device.left_ms = self.now_ms()
+        self._departures.append((device.left_ms, app_id, device_id))
+
+    def _forget(self) -> None:
+        """Forget who left more than the grace ago and did not come back."""
         now_ms = self.now_ms()
-        for device_id, device in list(devices.items()):
-            if not device.sockets and now_ms - device.left_ms > GRACE_MS:
+        while self._departures and now_ms - self._departures[0][0] > GRACE_MS:
+            _, app_id, device_id = self._departures.popleft()
+            devices = self._apps.get(app_id, {})
+            device = devices.get(device_id)
+            if device and not device.sockets and now_ms - device.left_ms > GRACE_MS:
                 del devices[device_id]
-        return sorted(devices.values(), key=lambda d: (-d.last_seen_ms, d.device_id))
+                if not devices:
+                    del self._apps[app_id]

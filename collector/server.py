@@ -18,11 +18,11 @@ import os
 import resource
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 from starlette.applications import Starlette
@@ -108,9 +108,29 @@ async def _run(
     gc.set_threshold(*GC_THRESHOLD)
     loop = asyncio.get_running_loop()
     folder = lock.folder
-    accounts = Accounts(folder.accounts)
-    store = await asyncio.to_thread(DuckStore, folder.events, _now_ms())
-    writer = Writer(store, loop)
+    stopping = _stop_signals(loop, stdin_eof=serving.stdin_eof)
+    with contextlib.ExitStack() as ends:
+        accounts = ends.enter_context(contextlib.closing(Accounts(folder.accounts)))
+        store = await asyncio.to_thread(DuckStore, folder.events, _now_ms())
+        ends.callback(store.close)
+        writer = Writer(store, loop)
+        ends.callback(writer.close)  # also if serving never began: its thread must end
+        await _serve(_Rooms(lock, serving, sock, accounts, store, writer), ready, stopping)
+
+
+class _Rooms(NamedTuple):
+    """What a serving collector consists of, opened."""
+
+    lock: ServerLock
+    serving: Serving
+    sock: socket.socket
+    accounts: Accounts
+    store: DuckStore
+    writer: Writer
+
+
+async def _serve(rooms: _Rooms, ready: Callable[[int], None], stopping: asyncio.Event) -> None:
+    lock, serving, sock, accounts, store, writer = rooms
     presence = Presence(_now_ms, normal_platform)
     ingest = Ingest(
         accounts,
@@ -158,7 +178,6 @@ async def _run(
     port = sock.getsockname()[1]
     await back_door.on_socket(lock.listen_admin())
     await listener.on_socket(sock)
-    stopping = _stop_signals(loop, stdin_eof=serving.stdin_eof)
     ready(port)
     log.info("serving host=%s port=%d", serving.host, port)
     try:
@@ -168,8 +187,6 @@ async def _run(
         await listener.drain(DRAIN_S)
         await back_door.drain(0.2)
         await asyncio.to_thread(writer.close)
-        store.close()
-        accounts.close()
 
 
 def _answer(facts: Callable[[], object]) -> Callable[[Request], object]:
@@ -230,8 +247,9 @@ def _stop_signals(loop: asyncio.AbstractEventLoop, *, stdin_eof: bool) -> asynci
     if stdin_eof:
 
         def until_eof() -> None:
-            with contextlib.suppress(OSError, ValueError):
-                while sys.stdin.buffer.read(4096):
+            # Not sys.stdin: its lock, held by a thread, is fatal when the interpreter ends.
+            with contextlib.suppress(OSError):
+                while os.read(0, 4096):
                     pass
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(stopping.set)

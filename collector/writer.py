@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -38,31 +39,42 @@ class Writer:
 
     def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
         self.store = store
-        self.waiting = 0  #: Events that wait; read by status, written by the loop's thread.
+        self.waiting = 0  #: Events that have a place; written by the loop's thread.
         self.written = 0
         self.repeats = 0
         self._loop = loop
-        self._jobs: list[_Job] = []
+        self._jobs: deque[_Job] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="writer")
         self._thread.start()
+
+    def reserve(self, count: int) -> None:
+        """Keep places for events that are going to be written; :meth:`release` gives them back.
+
+        Alone, a frame of any size has a place.
+
+        Raises:
+            OverQuota: Too much waits already.
+
+        """
+        if self.waiting and self.waiting + count > MOST_WAITING:
+            raise OverQuota("the collector is behind, keep the events", retry_after_s=1.0)
+        self.waiting += count
+
+    def release(self, count: int) -> None:
+        self.waiting -= count
 
     async def write(self, rows: Sequence[Stored]) -> int:
         """Store rows durably; return how many were new. Called on the loop.
 
         Raises:
             StorageFault: Nothing of them was stored.
-            OverQuota: Too much waits already; nothing was taken.
 
         """
-        if self.waiting + len(rows) > MOST_WAITING and self.waiting:
-            raise OverQuota("the collector is behind, keep the events", retry_after_s=1.0)
-        self.waiting += len(rows)
         result: asyncio.Future[int] = self._loop.create_future()
 
         def settle(fault: StorageFault | None, new: int) -> None:
-            self.waiting -= len(rows)
             self.written += new
             self.repeats += len(rows) - new if fault is None else 0
             if result.done():  # its sender is gone; the rows are stored all the same
@@ -81,7 +93,7 @@ class Writer:
         return await result
 
     def close(self) -> None:
-        """Write what waits, then end. Blocks; call it off the loop."""
+        """Write what waits, then end. Blocks; call it off the loop. Twice is as good as once."""
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -97,7 +109,7 @@ class Writer:
                 jobs: list[_Job] = []
                 size = 0
                 while self._jobs and (not jobs or size + len(self._jobs[0].rows) <= MOST_A_COMMIT):
-                    jobs.append(self._jobs.pop(0))
+                    jobs.append(self._jobs.popleft())
                     size += len(jobs[-1].rows)
             self._commit(jobs)
 
@@ -111,6 +123,14 @@ class Writer:
             )
             for job in jobs:
                 job.done(fault, 0)
+            return
+        except Exception:  # a bug; whoever shared the commit with what met it shall not suffer
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._commit([job])
+                return
+            log.exception("could not store, for a reason nobody thought of")
+            jobs[0].done(StorageFault("these events cannot be stored here"), 0)
             return
         for job in jobs:
             took = min(new, len(job.rows))

@@ -3,10 +3,11 @@
 Invariants:
     1. ``write`` has returned ⇒ the rows survive a kill and a cut of power: DuckDB syncs its
        write-ahead log at every commit (seen with strace: one fdatasync each).
-    2. An event is stored once. Content keys of what arrived in the last days are in memory as
-       64-bit numbers; a hit there, and anything older, is looked up exactly, by time and key
-       (STORE.md, "De-duplication that works"). The window is the whole file.
+    2. An event is stored once. :mod:`collector.store.window` says of which rows that is certain
+       without a look; the others are looked up in the file, by key and by their own date.
     3. One thread writes; readers have cursors of their own, each used by one thread at a time.
+    4. What the file holds is what is remembered: after an error that leaves a commit in doubt,
+       the file is opened and read again before anything else is written.
 
 A primary key would cost five times the file and fall to 870 events/s (STORE.md), so there is
 none.
@@ -16,8 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,36 +25,33 @@ import duckdb
 
 from collector.store import queries
 from collector.store.interface import Glance, Store, Stored
+from collector.store.window import DAY_MS, Window
 from tracking.errors import StorageFault
 
-VERSION = 1
-DAY_MS = 86_400_000
-RECENT_DAYS = 3  #: Keys in memory; older events are looked up in the file.
+VERSION = 2
 SLICE = 5_000
-READ_S = 10.0
-MEMORY = "256MB"
-
-TEXTS = frozenset(Stored.__annotations__) - {
-    "key_a",
-    "key_b",
-    "ts",
-    "recv_ts",
-    "avail_ram",
-    "flags",
+READ_S = 10.0  #: A question that takes longer is given up.
+# The engine can read files and load code; it is not to, whatever is asked of it.
+CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 2,
+    "memory_limit": "256MB",
+    "preserve_insertion_order": True,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "enable_external_access": False,
+    "lock_configuration": True,
 }
 
-
-def _type_of(column: str) -> str:
-    return "VARCHAR" if column in TEXTS else "BIGINT"
-
-
-COLUMNS = ", ".join(f"{name} {_type_of(name)} NOT NULL" for name in Stored._fields)
+NUMBERS = {"key_a", "key_b", "ts", "recv_ts", "said_ts", "avail_ram", "flags"}
+COLUMNS = ", ".join(
+    f"{name} {'BIGINT' if name in NUMBERS else 'VARCHAR'} NOT NULL" for name in Stored._fields
+)
 SCHEMA = (
     "CREATE TABLE schema_version (version INTEGER NOT NULL)",
-    f"CREATE TABLE events ({COLUMNS})",  # noqa: S608 - columns are our own names
+    f"CREATE TABLE events ({COLUMNS})",
     "CREATE TABLE device (app_id VARCHAR NOT NULL, device_id VARCHAR NOT NULL,"
     " first_ts BIGINT NOT NULL)",
-    f"INSERT INTO schema_version VALUES ({VERSION})",
+    f"INSERT INTO schema_version VALUES ({VERSION})",  # noqa: S608 - a number of our own
 )
 
 
@@ -64,7 +60,15 @@ def _translated() -> Iterator[None]:
     """Translate DuckDB's errors of the world; misuse stays a bug."""
     try:
         yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException) as exc:
+    except duckdb.InterruptException as exc:
+        raise StorageFault("the store took too long to answer") from exc
+    except (
+        duckdb.IOException,
+        duckdb.OutOfMemoryException,
+        duckdb.FatalException,
+        duckdb.ConnectionException,
+        duckdb.TransactionException,
+    ) as exc:
         text = str(exc).splitlines()[0][:200]
         raise StorageFault(f"the store cannot be used: {text}") from exc
 
@@ -80,16 +84,25 @@ class DuckStore(Store):
 
     def __init__(self, path: Path, now_ms: int) -> None:
         self.path = path
+        self._in_doubt = False
+        self._open(now_ms)
+
+    def _open(self, now_ms: int) -> None:
+        self._readers = threading.local()
+        self._window = Window(now_ms)
+        self._first: dict[tuple[str, str], int] = {}
         with _translated():
-            self._db = duckdb.connect(str(path), config={"threads": 2, "memory_limit": MEMORY})
-            self._migrate()
-            self._writer = self._db.cursor()
-            self._events = self._writer.appender("events")
-            self._devices = self._writer.appender("device")
-            self._readers = threading.local()
-            self._recent: dict[int, set[int]] = defaultdict(set)
-            self._first: dict[tuple[str, str], int] = {}
-            self._load(now_ms)
+            self._db = duckdb.connect(str(self.path), config=CONFIG)
+            try:
+                self._migrate()
+                self._writer = self._db.cursor()
+                self._events = self._writer.appender("events")
+                self._devices = self._writer.appender("device")
+                self._load()
+            except BaseException:
+                self._db.close()
+                raise
+        self._in_doubt = False
 
     def _migrate(self) -> None:
         (tables,) = self._one(
@@ -102,25 +115,22 @@ class DuckStore(Store):
             self._db.execute("COMMIT")
             return
         (version,) = self._one("SELECT max(version) FROM schema_version")
-        if version > VERSION:
+        if version != VERSION:
+            age = "a newer" if version > VERSION else "an unfinished"
             raise StorageFault(
-                f"{self.path} was written by a newer Homing (format {version})",
-                advice="Install that version again; the file was left as it is.",
+                f"{self.path} was written by {age} Homing (format {version})",
+                advice="Use that version for it; the file was left as it is.",
             )
 
     def _one(self, query: str) -> tuple[Any, ...]:
         row = self._db.execute(query).fetchone()
         return () if row is None else tuple(row)
 
-    def _load(self, now_ms: int) -> None:
+    def _load(self) -> None:
         """Read the keys of the last days, and when each device was first seen."""
-        cursor = self._db.execute(
-            "SELECT recv_ts // 86400000, key_a FROM events WHERE recv_ts >= $since",
-            {"since": (now_ms // DAY_MS - RECENT_DAYS) * DAY_MS},
-        )
+        cursor = self._db.execute(queries.RECENT, {"since": self._window.since_ms})
         while rows := cursor.fetchmany(SLICE):
-            for day, key in rows:
-                self._recent[day].add(key)
+            self._window.remember(rows)
         cursor = self._db.execute(
             "SELECT app_id, device_id, min(first_ts) FROM device GROUP BY app_id, device_id"
         )
@@ -131,92 +141,90 @@ class DuckStore(Store):
     # --- writing -------------------------------------------------------------------------------
 
     def write(self, rows: Sequence[Stored]) -> int:
+        if self._in_doubt:
+            self.close()
+            self._open(rows[-1].recv_ts)
         fresh = self._unknown(rows)
         if not fresh:
             return 0
         firsts: dict[tuple[str, str], int] = {}
+        first = self._first
         for row in fresh:
             device = (row.app_id, row.device_id)
-            known = firsts.get(device, self._first.get(device))
+            known = firsts.get(device) or first.get(device)
             if known is None or row.ts < known:
                 firsts[device] = row.ts
-        with _translated():
-            self._writer.execute("BEGIN")
-            try:
-                self._events.append_rows(fresh)
-                self._events.flush()
-                if firsts:
-                    self._devices.append_rows([(*key, first) for key, first in firsts.items()])
-                    self._devices.flush()
-                self._writer.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(duckdb.Error):
-                    self._events.clear()
-                    self._devices.clear()
-                with contextlib.suppress(duckdb.Error):
-                    self._writer.execute("ROLLBACK")
-                raise
+        try:
+            with _translated():
+                self._commit(fresh, firsts)
+        except StorageFault:
+            self._in_doubt = True
+            raise
         self._first |= firsts
-        for row in fresh:
-            self._recent[row.recv_ts // DAY_MS].add(row.key_a)
-        self._forget(fresh[-1].recv_ts)
+        self._window.remember([(row.recv_ts, row.said_ts, row.key_a) for row in fresh])
+        self._window.move_on(fresh[-1].recv_ts)
         return len(fresh)
 
+    def _commit(self, fresh: list[Stored], firsts: dict[tuple[str, str], int]) -> None:
+        self._writer.execute("BEGIN")
+        try:
+            self._events.append_rows(fresh)
+            self._events.flush()
+            if firsts:
+                self._devices.append_rows([(*key, first) for key, first in firsts.items()])
+                self._devices.flush()
+            self._writer.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(duckdb.Error):
+                self._events.clear()
+                self._devices.clear()
+            with contextlib.suppress(duckdb.Error):
+                self._writer.execute("ROLLBACK")
+            raise
+
     def _unknown(self, rows: Sequence[Stored]) -> list[Stored]:
-        """Return the rows that are not stored, each content once (invariant 2)."""
-        once = {(row.key_a, row.key_b): row for row in reversed(rows)}
-        doubtful: list[Stored] = []
-        days = list(self._recent.values())
-        for row in once.values():
-            old = row.ts < row.recv_ts - (RECENT_DAYS - 1) * DAY_MS
-            if old or any(row.key_a in day for day in days):
-                doubtful.append(row)
-        known = self._stored(doubtful) if doubtful else set()
-        kept = [row for row in rows if (row.key_a, row.key_b) not in known]
-        seen: set[tuple[int, int]] = set()
-        fresh = []
-        for row in kept:
-            key = (row.key_a, row.key_b)
-            if key not in seen:
-                seen.add(key)
-                fresh.append(row)
-        return fresh
+        """Return the rows that are not stored, each content once, in their order (invariant 2)."""
+        once: dict[tuple[int, int], Stored] = {}
+        for row in rows:
+            once.setdefault((row.key_a, row.key_b), row)
+        doubtful = self._window.doubtful(once.values())
+        for key in self._stored(doubtful):
+            once.pop(key, None)
+        return list(once.values())
 
     def _stored(self, rows: Sequence[Stored]) -> set[tuple[int, int]]:
-        """Look content keys up in the file.
-
-        A repeat carries the same date, so the time narrows the search to a few blocks; only an
-        event without a date of its own has the time of its arrival, and is sought everywhere.
-        """
-        dated = [row.ts for row in rows if row.ts != row.recv_ts]
-        undated = len(dated) < len(rows)
-        with _translated():
-            found = self._writer.execute(
-                queries.KNOWN,
-                {
-                    "low": 0 if undated else min(dated),
-                    "high": 1 << 62 if undated else max(dated),
-                    "keys": [row.key_a for row in rows],
-                },
-            ).fetchall()
-        return {(a, b) for a, b in found}
-
-    def _forget(self, now_ms: int) -> None:
-        oldest = now_ms // DAY_MS - RECENT_DAYS
-        for day in [day for day in self._recent if day < oldest]:
-            del self._recent[day]
+        """Look content keys up in the file; their own dates narrow the search to a few blocks."""
+        found: set[tuple[int, int]] = set()
+        dated = [row for row in rows if row.said_ts]
+        undated = [row for row in rows if not row.said_ts]
+        for some in (dated, undated):
+            if some:
+                dates = [row.said_ts for row in some]
+                span = {"low": min(dates), "high": max(dates)}
+                keys = [row.key_a for row in some]
+                with _translated():
+                    known = self._writer.execute(queries.KNOWN, {**span, "keys": keys})
+                    found.update((a, b) for a, b in known.fetchall())
+        return found
 
     # --- reading -------------------------------------------------------------------------------
 
     def _read(self, query: str, **values: object) -> list[tuple[Any, ...]]:
-        with _translated():
-            return self._cursor().execute(query, values).fetchall()
+        cursor = self._cursor()
+        late = threading.Timer(READ_S, cursor.interrupt)
+        late.start()
+        try:
+            with _translated():
+                return cursor.execute(query, values).fetchall()
+        finally:
+            late.cancel()
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         """Return this thread's own cursor."""
         cursor: duckdb.DuckDBPyConnection | None = getattr(self._readers, "cursor", None)
         if cursor is None:
-            cursor = self._readers.cursor = self._db.cursor()
+            with _translated():
+                cursor = self._readers.cursor = self._db.cursor()
         return cursor
 
     def quickglance(self, app_id: str, now_ms: int) -> Glance:
@@ -246,9 +254,7 @@ class DuckStore(Store):
     def export(self, app_id: str) -> Iterator[list[Stored]]:
         with _translated():
             cursor = self._db.cursor()
-            found = cursor.execute(
-                queries.EXPORT, {"app": app_id, "until": time.time_ns() // 1_000_000}
-            )
+            found = cursor.execute(queries.EXPORT, {"app": app_id})
             while rows := found.fetchmany(SLICE):
                 yield [Stored(*row) for row in rows]
 
@@ -258,4 +264,5 @@ class DuckStore(Store):
     def close(self) -> None:
         with contextlib.suppress(duckdb.Error):
             self._writer.close()
-        self._db.close()
+        with contextlib.suppress(duckdb.Error):
+            self._db.close()

@@ -18,6 +18,8 @@ class Stored(NamedTuple):
         key_b: Second half.
         ts: When it happened, as far as its sender can be believed.
         recv_ts: When it arrived.
+        said_ts: Its own date, believed or not, 0 if it had none that can be read. A repeat has
+            the same, whenever it comes; that cannot be said of ``ts``.
         kind: ``init``, ``event``, ``error``, ``userid``, ``props`` or ``other``.
         type: The wire word.
         event_id: The sender's id as JSON text, empty if it had none.
@@ -31,6 +33,7 @@ class Stored(NamedTuple):
     key_b: int
     ts: int
     recv_ts: int
+    said_ts: int
     kind: str
     type: str
     name: str
@@ -86,7 +89,7 @@ class Store(Protocol):
         ...
 
     def export(self, app_id: str) -> Iterator[list[Stored]]:
-        """Yield every event of an app in slices, oldest received first, as of now."""
+        """Yield every event of an app in slices, in the order of arrival, as of now."""
         ...
 
     def count(self, app_id: str) -> int: ...

@@ -7,20 +7,18 @@ it, and the anonymous identities (anonId, else device) of those devices that nam
 
 from __future__ import annotations
 
+# One device is one anonymous identity, also when only some of its events carry the anonId, or when
+# a client makes a new one at each launch.
 USERS = """
-SELECT count(DISTINCT identity) AS users FROM (
-  SELECT user_id AS identity FROM events
-  WHERE app_id = $app AND ts >= $start AND ts < $end AND user_id <> ''
-  UNION ALL
-  SELECT concat(chr(1), CASE WHEN e.anon_id <> '' THEN e.anon_id ELSE e.device_id END) AS identity
-  FROM events AS e
-  JOIN (
-    SELECT device_id FROM events
-    WHERE app_id = $app AND ts >= $start AND ts < $end
-    GROUP BY device_id HAVING max(user_id) = ''
-  ) AS nameless ON nameless.device_id = e.device_id
-  WHERE e.app_id = $app AND e.ts >= $start AND e.ts < $end
-) AS identities
+SELECT
+  (SELECT count(DISTINCT user_id) FROM events
+   WHERE app_id = $app AND ts >= $start AND ts < $end AND user_id <> '')
+  +
+  (SELECT count(DISTINCT CASE WHEN anon_id <> '' THEN anon_id ELSE device_id END) FROM (
+     SELECT device_id, max(anon_id) AS anon_id FROM events
+     WHERE app_id = $app AND ts >= $start AND ts < $end
+     GROUP BY device_id HAVING max(user_id) = ''
+   ) AS nameless)
 """
 
 STARTS_AND_ERRORS = """
@@ -55,11 +53,17 @@ LEFT JOIN (
 ORDER BY e.recv_ts DESC, e.ts DESC, e.key_a
 """
 
-EXPORT = "SELECT * FROM events WHERE app_id = $app AND recv_ts <= $until ORDER BY recv_ts"
+# In the order of arrival, which the embedded engine keeps; a sort would need the memory of all.
+EXPORT = "SELECT * FROM events WHERE app_id = $app"
 
 COUNT = "SELECT count(*) FROM events WHERE app_id = $app"
 
 KNOWN = """
 SELECT key_a, key_b FROM events
-WHERE ts >= $low AND ts <= $high AND key_a IN (SELECT unnest($keys))
+WHERE said_ts >= $low AND said_ts <= $high AND key_a IN (SELECT unnest($keys))
+"""
+
+# What a window remembers (collector.store.window); a superset costs nothing.
+RECENT = """
+SELECT recv_ts, said_ts, key_a FROM events WHERE recv_ts >= $since OR said_ts >= $since
 """
