@@ -24,9 +24,11 @@ from tracking.errors import Damaged, DiskFull, StorageFault
 WAL_LIMIT_BYTES = 16 * 1024 * 1024
 PROBE_BYTES = 64 * 1024
 
-PRAGMAS = (
-    "PRAGMA page_size = 4096",  # these two before the first table, else without effect
+PRAGMAS_OF_AN_EMPTY_FILE = (  # later the second one would be a commit, over a log not examined
+    "PRAGMA page_size = 4096",
     "PRAGMA auto_vacuum = INCREMENTAL",
+)
+PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # an acknowledgement survives a cut of power
     "PRAGMA secure_delete = ON",  # a deleted event is overwritten, not only unlinked
@@ -143,7 +145,8 @@ def open_database(path: Path) -> sqlite3.Connection:
         f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, cached_statements=64
     )
     try:
-        for pragma in PRAGMAS:
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        for pragma in (*(() if pages else PRAGMAS_OF_AN_EMPTY_FILE), *PRAGMAS):
             db.execute(pragma).fetchall()
     except sqlite3.DatabaseError:
         db.close()

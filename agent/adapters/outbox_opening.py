@@ -35,6 +35,8 @@ log = logging.getLogger("agent.outbox")
 
 CHECKED_BYTES = 32 * 1024 * 1024  #: Larger files are checked as they are read.
 
+UNWRITTEN = (sqlite3.IntegrityError, LookupError, TypeError, ValueError, OverflowError)
+
 Load = Callable[[sqlite3.Connection], None]
 
 
@@ -117,9 +119,14 @@ def _open(
             opening.upgraded_from = upgrade(db) or None
             load(db)
             break
+        except UNWRITTEN as exc:
+            return replace(
+                path, db, f"it holds what nobody wrote: {exc}", opening, reserve, (), load
+            )
         except sqlite3.DatabaseError as exc:
             fault = as_fault(exc, path)
-            if isinstance(fault, Damaged):
+            code = getattr(exc, "sqlite_errorcode", 0)
+            if isinstance(fault, Damaged) or code == sqlite3.SQLITE_ERROR:  # a table is missing
                 return replace(path, db, str(exc), opening, reserve, (), load)
             if db is not None:
                 db.close()

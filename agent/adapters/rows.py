@@ -21,6 +21,7 @@ from agent.adapters.streams import Stream, Streams
 from agent.rules.ledger import Loss
 from tracking.errors import Damaged
 
+MOST_SEQ = 1 << 62  #: A number above is damage.
 SLICE_ROWS = 1_000  #: Rows given up at most in one step.
 SLICE_BYTES = 8 * 1024 * 1024  #: And bytes, so that no commit is long.
 
@@ -43,8 +44,8 @@ OLDEST = (
     " WHERE stream = ? ORDER BY seq LIMIT ?"
 )
 TOTALS = (
-    "SELECT stream, sum(events), sum(bytes) FROM segment INDEXED BY segment_by_stream"
-    " GROUP BY stream"
+    "SELECT stream, sum(events), sum(bytes), min(events), max(bytes) FROM segment"
+    " INDEXED BY segment_by_stream GROUP BY stream"
 )
 
 
@@ -61,12 +62,16 @@ class SegmentRows:
     def __init__(self, db: sqlite3.Connection, streams: Streams, next_seq: int = 1) -> None:
         self._db = db
         self._streams = streams
-        for id_, events, size in db.execute(TOTALS):
+        for id_, events, size, least, most in db.execute(TOTALS):
             stream = streams.get(id_)
             if stream is None:
                 raise Damaged(f"segments of a stream {id_} that is not there")
+            if not (isinstance(least, int) and isinstance(most, int) and least > 0):
+                raise Damaged("segments of a size that nobody wrote")
             stream.account.pending, stream.bytes = events, size
         last = db.execute("SELECT seq, events FROM segment ORDER BY seq DESC LIMIT 1").fetchone()
+        if last is not None and not 0 < last[0] < MOST_SEQ:
+            raise Damaged("a segment with a number that nobody gave")
         self.next_seq = next_seq if last is None else max(next_seq, last[0] + last[1])
 
     def add(self, stream: Stream, events: Sequence[bytes], now_ms: int) -> None:
@@ -216,7 +221,7 @@ class SegmentRows:
 
     def totals(self) -> dict[int, int]:
         """Return how many events each stream has, by its index."""
-        return {id_: events for id_, events, _ in self._db.execute(TOTALS)}
+        return {id_: events for id_, events, *_ in self._db.execute(TOTALS)}
 
 
 def _bodies(stream: Stream, rows: Sequence[tuple[int, int, int, int, bytes]]) -> list[bytes]:

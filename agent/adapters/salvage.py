@@ -26,6 +26,7 @@ import msgspec
 from agent.adapters.carving import Found, Pages, carve, pages_of
 from agent.adapters.migrations import upgrade
 from agent.adapters.outbox_file import companions, make_private, open_database, sync_folder
+from agent.adapters.rows import MOST_SEQ
 from agent.adapters.segments import ids_of, owner_seal, sealed
 from agent.adapters.wal import newest_pages
 from agent.rules.ledger import Loss
@@ -245,7 +246,7 @@ def _segments(count: int, page: Pages, names: _Names) -> Iterator[tuple[int, int
                 row = _event_of_1(found, names)
             else:
                 continue
-            if row is not None and ids_of(row[3]):
+            if row is not None and 0 < row[0] < MOST_SEQ and ids_of(row[3]):
                 yield row
 
 

@@ -57,11 +57,11 @@ class Streams:
             "SELECT id, app_id, upstream, accepted, delivered FROM stream"
         ):
             self.add(app_id, upstream, id_).account = Account(
-                accepted=accepted, delivered=delivered
+                accepted=_count(accepted), delivered=_count(delivered)
             )
         try:
             for id_, reason, events in db.execute("SELECT stream, reason, events FROM loss"):
-                self._all[id_].account.lost[Loss(reason)] = events
+                self._all[id_].account.lost[Loss(reason)] = _count(events)
         except (KeyError, ValueError) as exc:
             raise sqlite3.DatabaseError(f"a loss that nobody wrote: {exc}") from exc
 
@@ -140,3 +140,10 @@ class Streams:
         """The turn failed: the numbers are as before."""
         self._all.update(self._before or {})
         self._before = None
+
+
+def _count(value: object) -> int:
+    """Return what can be a count."""
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"no count: {value!r}")
+    return value
