@@ -14,6 +14,7 @@ import pytest
 from far_ends import FarEnd, Listener, RawFarEnd, frame, hold, read_request, upgrade
 from websockets.sync.server import ServerConnection
 
+from agent.adapters import websocket_wire
 from agent.adapters.patience import Patience
 from agent.adapters.roads import Place
 from agent.adapters.websocket_link import Died, WebSocketLink
@@ -513,8 +514,10 @@ def test_a_far_end_that_reads_nothing_is_left(
 
 
 def test_a_far_end_that_talks_but_does_not_listen_cannot_fill_memory(
-    listener: Links, raw_far_end: RawFarEnds
+    listener: Links, raw_far_end: RawFarEnds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(websocket_wire, "FRAMES_PER_S", 100_000.0)  # or it takes too long here
+
     def pinging(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         upgrade(sock)
