@@ -473,6 +473,23 @@ def test_talk_that_breaks_the_rules_ends_the_dial(
     assert here.silent(0.05)
 
 
+def test_frames_that_are_always_cut_in_the_middle_are_no_message_without_end(
+    listener: Links, raw_far_end: RawFarEnds
+) -> None:
+    def offbeat(sock: socket.socket) -> None:
+        ping = frame(b"12", 9)
+        upgrade(sock, ping[:2])
+        for _ in range(20):  # longer than read_s, and never between two frames
+            time.sleep(0.03)
+            sock.sendall(ping[2:] + ping[:2])
+        sock.sendall(ping[2:] + frame(b'{"reportedIds":["x"]}'))
+        hold(sock)
+
+    here = connected(listener, raw_far_end(offbeat).url + "/a/", read_s=0.4)
+    notice = here.next()
+    assert isinstance(notice, Received), notice
+
+
 def test_a_frame_of_64_kib_is_not_too_long(listener: Links, raw_far_end: RawFarEnds) -> None:
     def large(sock: socket.socket) -> None:
         upgrade(sock, frame(b" " * 65536) + frame(b"b" * 60_000, 1, fin=False))
