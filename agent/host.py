@@ -128,7 +128,7 @@ class Agent:
         return HostDoor(self._thread)
 
     def stop(self) -> None:
-        """Stop, write what is owed, remove the socket, let go of the lock."""
+        """Stop, write what is owed, remove the socket, let go of the lock; twice is harmless."""
         if self._thread is not None and not self._thread.stop():
             log.error("the core did not stop in time")
             os._exit(BUG)
@@ -138,6 +138,7 @@ class Agent:
             with contextlib.suppress(Fault):
                 self._lock.clear_stale_socket(self.places.socket)
             self._lock.release()
+            self._lock = None
 
     def wait(self) -> None:
         """Return when the agent was stopped from outside (`homing stop`)."""

@@ -108,6 +108,22 @@ class Secrets:
         with self._making:
             return self._own_key()
 
+    def device_key_without_keyring(self, why: str) -> DeviceKey:
+        """Return the key that lies in a file, made if need be, while the keyring is locked.
+
+        The key is no credential, and ids are made once per app and kept; so an app that is new
+        while the keyring is locked gets an id from another key, and nobody is the worse for it.
+        Refusing its events until a person types a password would be.
+
+        Raises:
+            SecretFault: The file that should hold it cannot be believed.
+
+        """
+        if self.organisation_key is not None:
+            return self._organisation_key(self.organisation_key)
+        with self._making:
+            return self._key_in_file(why)
+
     def _own_key(self) -> DeviceKey:
         try:
             text = self.keyring.get(self.service, DEVICE_KEY)

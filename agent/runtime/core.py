@@ -288,6 +288,8 @@ class Core:
             desk.stream = self.outbox.stream(app_id, STREAM_KEY)
             desk.profile = PROFILE.decode(self.outbox.profile(app_id))
         self.desks[app_id] = desk
+        if ruling.consent is Consent.ALLOWED:
+            self.intake.name(desk)  # now, because a keyring may take its time
         return desk
 
     def _seat_forgotten(self) -> None:

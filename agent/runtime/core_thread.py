@@ -26,6 +26,7 @@ log = logging.getLogger("agent.core")
 
 MIB = 1024 * 1024
 DRAIN_S = 1.0
+WATCH_PING_S = 300.0  #: A watcher may hear nothing for hours; the idle limit is ten minutes.
 T = TypeVar("T")
 
 
@@ -145,6 +146,7 @@ class CoreThread:
             limits=limits,
             max_connections=chosen.connections,
             allow=self._allow,
+            ws_ping_s=WATCH_PING_S,
             lines=(
                 keyed_line_factory(reception, limits, self._token)
                 if self._token

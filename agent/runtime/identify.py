@@ -16,6 +16,7 @@ from agent.adapters.machine import mac_candidates
 from agent.adapters.secrets import Kept, Secrets
 from agent.rules.identity import ID_BYTES, MAC_BYTES, choose_mac, device_id, passing_device_id
 from agent.rules.stamp import Identity
+from tracking.errors import SecretFault
 
 ANON_ID_CHARS = 12  #: Seed 000: "a nanoid of 12 chars".
 
@@ -36,14 +37,17 @@ def make_identity(app_id: str, secrets: Secrets, *, per_session: bool) -> Made:
         per_session: The person wants a random deviceId instead (``identity.device_id``).
 
     Raises:
-        SecretFault: The keyring holds the key and is locked.
+        SecretFault: Neither the keyring nor a file can be believed.
 
     """
     anon_id = generate(size=ANON_ID_CHARS)
     if per_session:
         passing = passing_device_id(chance.token_bytes(ID_BYTES))
         return Made(Identity(device_id=passing, anon_id=anon_id), None)
-    device = secrets.device_key()
+    try:
+        device = secrets.device_key()
+    except SecretFault as fault:
+        device = secrets.device_key_without_keyring(str(fault))
     mac = choose_mac(mac_candidates()) or os.urandom(MAC_BYTES)
     made = Identity(device_id=device_id(device.key, app_id, mac), anon_id=anon_id)
     return Made(made, device.kept)

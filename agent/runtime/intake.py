@@ -119,6 +119,7 @@ class Intake:
         self.passing_device = passing_device
         self.waiting: list[Letter] = []
         self.unnamed: dict[str, list[Letter]] = {}  # letters of apps whose identity is being made
+        self.naming: set[str] = set()
         self.passing: deque[tuple[int, str, bytes]] = deque(maxlen=KEPT_PASSING)
 
     def take(
@@ -145,14 +146,18 @@ class Intake:
             return
         letter = Letter(desk, frame, reply, ids)
         if desk.profile.identity is None:
-            first = app_id not in self.unnamed
             self.unnamed.setdefault(app_id, []).append(letter)
-            if first:
-                self.identify(desk)
+            self.name(desk)
             return
         if not self.waiting:
             self.plan()
         self.waiting.append(letter)
+
+    def name(self, desk: Desk) -> None:
+        """Have an identity made for an allowed app that has none; asked once at a time."""
+        if desk.profile.identity is None and desk.app_id not in self.naming:
+            self.naming.add(desk.app_id)
+            self.identify(desk)
 
     def stranger(self, app_id: str) -> RequestFault:
         """Count a knock of an app that nobody allowed, and say what to do about it."""
@@ -168,18 +173,20 @@ class Intake:
 
     def identified(self, app_id: str, identity: Identity) -> None:
         """An app's identity was made: what waited for it goes on."""
+        self.naming.discard(app_id)
+        desk = self.desks.get(app_id)
+        if desk is not None and desk.profile.identity is None:
+            desk.change(identity=identity)
         letters = self.unnamed.pop(app_id, [])
         if not letters:
             return
-        desk = letters[0].desk
-        if desk.profile.identity is None:
-            desk.change(identity=identity)
         if not self.waiting:
             self.plan()
         self.waiting.extend(letters)
 
     def unidentified(self, app_id: str, fault: Fault) -> None:
         """An app's identity could not be made: nothing of what waited for it is kept."""
+        self.naming.discard(app_id)
         for letter in self.unnamed.pop(app_id, []):
             letter.reply(Receipt(fault=fault, unacknowledged=_all(letter.frame)))
 

@@ -1,0 +1,68 @@
+"""Every line of shell in docs/local-api.md is run against a real agent, and answers as it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.local_api import Control, _control_routes
+from agent.host import Agent
+
+PAGE = Path(__file__).parents[2] / "docs" / "local-api.md"
+BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+APPS = """
+[[apps]]
+id = "acme-notes"
+name = "Acme Notes"
+  [[apps.upstreams]]
+  kind = "nucleus"
+  endpoint = "ws://127.0.0.1:9"
+"""
+
+
+@pytest.fixture(scope="module")
+def socket_path() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="hd-"))
+    (folder / "config").mkdir(mode=0o700)
+    (folder / "config" / "homing.toml").write_text(APPS)
+    agent = Agent({"HOMING_HOME": str(folder)})
+    agent.start()
+    yield agent.places.socket
+    agent.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_a_line_of_the_page_does_what_it_says(
+    number: int, socket_path: Path, expected_warnings: Callable[..., None]
+) -> None:
+    expected_warnings("agent.secrets")
+    done = subprocess.run(
+        ["bash", "-ec", BLOCKS[number]],
+        env={**os.environ, "SOCKET": str(socket_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    stranger = "/app/stranger/" in BLOCKS[number]
+    assert ('"error"' in done.stdout) == (stranger or '"bad"' in BLOCKS[number]), done.stdout
+
+
+def test_the_page_names_every_route() -> None:
+    text = PAGE.read_text("utf-8")
+    routes = [route.path for route in _control_routes(NoControl())]
+    assert len(routes) == 17
+    assert [path for path in routes if path not in text] == []
+
+
+class NoControl(Control):
+    """Never called: only the table of routes is looked at."""
