@@ -14,7 +14,7 @@ from ui.marks import mark_icon
 from ui.pieces import Card, announce, plain_label, set_text, set_tone
 from ui.theme import health_colour
 from ui.views import HeaderView, Tone
-from ui.words import DOT
+from ui.words import DOT, tip
 
 MARK_PX = 52
 SENTENCE_LETTERS = 48  #: A sentence squeezed into less reads badly.
@@ -47,6 +47,8 @@ class StatusHeader(Card):
         pause_menu = QMenu(self.pause)
         fill_pause_menu(pause_menu, deeds)
         self.pause.setMenu(pause_menu)
+        self.pause.setToolTip(tip(tr("Pause and resume: Ctrl+P")))
+        self.action.setToolTip(tip(tr("Retry: F5. Resume: Ctrl+P")))
         self.more = Button(tr("&More"))
         more_menu = QMenu(self.more)
         fill_common_menu(more_menu, deeds)

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 from PySide6.QtCore import QEvent, Qt
-from PySide6.QtGui import QColor, QGuiApplication, QPalette
+from PySide6.QtGui import QAccessible, QColor, QGuiApplication, QPalette
 from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -256,6 +256,21 @@ def test_a_change_of_state_is_spoken(stage: Stage, monkeypatch: pytest.MonkeyPat
     assert spoken == []
     window.show_status(snapshot(sentence=Sentence(state="offline", text="No route.")))
     assert spoken == ["Offline. No route."]
+
+
+def test_a_screen_reader_that_listens_is_told_and_breaks_nothing(stage: Stage) -> None:
+    window = stage.show()
+    QAccessible.setActive(True)
+    try:
+        for n in range(200):
+            state = "offline" if n % 2 else "live"
+            window.show_status(snapshot(sentence=Sentence(state=state, text=f"Number {n}.")))
+        QApplication.processEvents()
+        table = QAccessible.queryAccessibleInterface(window.events.view)
+        assert table is not None
+        assert table.text(QAccessible.Text.Name) == "Live events"
+    finally:
+        QAccessible.setActive(False)
 
 
 @pytest.mark.parametrize(
