@@ -200,14 +200,13 @@ def row(**more: Any) -> Stored:
         "flags": 0,
         **more,
     }
-    if "said_ts" in Stored._fields:
-        said["said_ts"] = more.get("said_ts", said["ts"])
+    said["said_ts"] = more.get("said_ts", said["ts"])
     event = Event(
         kind=Kind.EVENT,
         type=said["type"],
         name=said["name"],
         id=said["event_id"] or None,
-        date=said["said_ts"] if "said_ts" in said else said["ts"],
+        date=said["said_ts"] or None,
         session_id=said["session_id"],
         payload=said["payload"].encode() or None,
     )
