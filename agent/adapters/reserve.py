@@ -15,6 +15,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from agent.adapters.outbox_file import beside
+
 RESERVE_BYTES = 8 * 1024 * 1024
 SPARE_BYTES = 256 * 1024  #: For indexes, the ledger and page edges.
 
@@ -45,8 +47,9 @@ class Reserve:
         """Take the room, if there is some; return whether it is held."""
         if self._held:
             return True
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
+            self._clear()  # whatever bears the name, a link or a second name: never written to
             fd = os.open(self.path, flags, 0o600)
         except OSError:
             return False
@@ -59,6 +62,12 @@ class Reserve:
         finally:
             os.close(fd)
         return self._held
+
+    def _clear(self) -> None:
+        try:
+            self.path.unlink(missing_ok=True)
+        except (IsADirectoryError, PermissionError):
+            self.path.rename(beside(self.path, "foreign"))
 
     def release(self) -> None:
         """Give the room back."""
