@@ -16,7 +16,7 @@ from itertools import starmap
 
 import msgspec
 
-from agent.adapters.segments import FRAME_BYTES, Batch, chunks, ids_of, sealed, split
+from agent.adapters.segments import FRAME_BYTES, Batch, chunks, ids_of, laid_out, sealed, split
 from agent.adapters.streams import Stream, Streams
 from agent.rules.ledger import Loss
 from tracking.errors import Damaged
@@ -76,7 +76,7 @@ class SegmentRows:
 
     def add(self, stream: Stream, events: Sequence[bytes], now_ms: int) -> None:
         """Put events at the end of a stream."""
-        for count, body in chunks(events):
+        for count, body in laid_out(events):
             row = (self.next_seq, stream.id, now_ms, count, len(body))
             self._db.execute(ADD, (*row, sealed(stream.seal, body), body))
             self.next_seq += count

@@ -126,7 +126,7 @@ class Secrets:
 
     def _own_key(self) -> DeviceKey:
         try:
-            text = self.keyring.get(self.service, DEVICE_KEY)
+            text = self.keyring.get(self.service, DEVICE_KEY, quietly=True)
             if text is not None:
                 return DeviceKey(_key_of(text.encode(), "the keyring"), Kept("keyring"))
         except NoKeyring as why:
@@ -136,7 +136,7 @@ class Secrets:
             return self._key_in_file("it was made when this session had no keyring")
         key = secrets.token_bytes(KEY_BYTES)
         try:
-            self.keyring.set(self.service, DEVICE_KEY, key.hex())
+            self.keyring.set(self.service, DEVICE_KEY, key.hex(), quietly=True)
         except NoKeyring as why:
             return self._key_in_file(str(why))
         return DeviceKey(key, Kept("keyring"))

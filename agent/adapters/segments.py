@@ -18,6 +18,9 @@ from agent.rules.batching import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
 
 FRAME_BYTES = len(b'{"data":[]}')  #: What a frame adds to its events.
 
+PAGE_ROOM_BYTES = 4096 - 35 - 40  #: Of a body that stays on its page: SQLite's overhead, and ours.
+ROW_BYTES = 4096 // 5 - 40
+
 
 class _Id(msgspec.Struct):
     id: str
@@ -80,6 +83,22 @@ def chunks(
         size += len(event) + 1
     if start < len(events):
         yield len(events) - start, b",".join(events[start:])
+
+
+def laid_out(events: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Cut events into bodies that waste no disk, in order: (count, body).
+
+    A row that fills more than half of a page has the page for itself, up to twice its size; so
+    what fits on one page is cut into rows of which five fit on it. Longer bodies go over several
+    pages and fill them.
+    """
+    at = 0
+    for count, body in chunks(events):
+        if ROW_BYTES < len(body) <= PAGE_ROOM_BYTES:
+            yield from chunks(events[at : at + count], max_bytes=ROW_BYTES + FRAME_BYTES)
+        else:
+            yield count, body
+        at += count
 
 
 @dataclass(frozen=True, slots=True)

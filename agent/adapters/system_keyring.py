@@ -12,6 +12,7 @@ row 35). It is imported with the first question: 40 ms that most starts never ne
 from __future__ import annotations
 
 import configparser
+import contextlib
 import importlib
 import logging
 import os
@@ -61,13 +62,32 @@ class Keyring:
         self._find = find or system_keyring
         self._turn = threading.Lock()  # one question at a time: one password window, not five
 
-    def get(self, service: str, name: str) -> str | None:
-        """Return an entry, or None. Raises as :meth:`_ask`."""
-        return self._ask(lambda ring: ring.get_password(service, name))
+    def get(self, service: str, name: str, *, quietly: bool = False) -> str | None:
+        """Return an entry, or None. Raises as :meth:`_ask`.
 
-    def set(self, service: str, name: str, text: str) -> None:
-        """Write an entry. Raises as :meth:`_ask`."""
-        self._ask(lambda ring: ring.set_password(service, name, text))
+        Args:
+            service: Ours.
+            name: Of the entry.
+            quietly: Rather fail than have the system ask a person for a password.
+
+        """
+
+        def question(ring: KeyringBackend) -> str | None:
+            if quietly:
+                refuse_to_prompt(ring)
+            return ring.get_password(service, name)
+
+        return self._ask(question)
+
+    def set(self, service: str, name: str, text: str, *, quietly: bool = False) -> None:
+        """Write an entry; arguments as :meth:`get`. Raises as :meth:`_ask`."""
+
+        def question(ring: KeyringBackend) -> None:
+            if quietly:
+                refuse_to_prompt(ring)
+            ring.set_password(service, name, text)
+
+        self._ask(question)
 
     def delete(self, service: str, name: str) -> bool:
         """Delete an entry; tell whether there was one. Raises as :meth:`_ask`."""
@@ -136,6 +156,29 @@ def system_keyring() -> KeyringBackend:
     if not found:
         raise NoKeyring("this session has no keyring")
     return max(found, key=lambda one: one[0])[1]()
+
+
+def refuse_to_prompt(ring: KeyringBackend) -> None:
+    """Make sure that a Secret Service would answer without putting up a window.
+
+    Raises:
+        NoKeyring: It has no keyring yet; writing would ask for a password to make one with.
+        SecretFault: Its keyring is locked.
+
+    """
+    if type(ring).__module__ != "keyring.backends.SecretService":
+        return  # the other systems unlock with the login
+    import secretstorage
+    from secretstorage.exceptions import ItemNotFoundException
+
+    with contextlib.closing(secretstorage.dbus_init()) as bus:
+        try:
+            collection = secretstorage.Collection(bus, "/org/freedesktop/secrets/aliases/default")
+            locked = collection.is_locked()
+        except ItemNotFoundException:
+            raise NoKeyring("this login has no keyring yet") from None
+    if locked:
+        raise SecretFault("the keyring is locked", advice="Unlock your keyring.")
 
 
 def as_fault(exc: Exception) -> Exception:

@@ -130,7 +130,8 @@ def test_another_user_is_turned_away_even_if_the_modes_are_loose_row_2(
         f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n"
         "try:\n"
-        "    s.sendall(b'GET /v1/status HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'); print(len(s.recv(99)))\n"
+        "    s.sendall(b'GET /v1/status HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')\n"
+        "    print(len(s.recv(99)))\n"
         "except OSError: print(0)\n"
     )
     done = subprocess.run(

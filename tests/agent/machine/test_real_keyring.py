@@ -104,18 +104,38 @@ print(secrets.device_key().key.hex() == key.key.hex())
             assert b"canary" not in file.read_bytes()
 
 
-def test_a_locked_keyring_is_a_fault_and_no_reason_to_write_a_file(session: Path) -> None:
+def test_without_a_keyring_the_key_lies_in_a_file_and_nobody_is_asked_for_a_password(
+    session: Path,
+) -> None:
     program = (
         HEAD.replace("PATIENCE", "30")
         + """
-for ask in (secrets.device_key, lambda: secrets.token("https://stats.example.org", "notes")):
-    try:
-        ask()
-    except SecretFault as fault:
-        print(fault, "|", fault.advice)
+print(secrets.device_key().kept.where)
+try:
+    secrets.token("https://stats.example.org", "notes")
+except SecretFault as fault:
+    print(fault, "|", fault.advice)
 """
     )
-    assert log_in(session, LOCKED, program) == ["the keyring is locked | Unlock your keyring."] * 2
+    said = log_in(session, LOCKED, program)
+    assert said == ["file (unencrypted)", "the keyring is locked | Unlock your keyring."]
+    assert [file.name for file in (session / "state").iterdir()] == ["device.key"]
+
+
+def test_a_locked_keyring_is_a_fault_and_no_reason_to_write_a_file(session: Path) -> None:
+    head = HEAD.replace("PATIENCE", "30")
+    lock = """
+import secretstorage
+print(secrets.device_key().kept.where)
+with contextlib.closing(secretstorage.dbus_init()) as bus:
+    secretstorage.get_default_collection(bus).lock()
+try:
+    secrets.device_key()
+except SecretFault as fault:
+    print(fault, "|", fault.advice)
+"""
+    said = log_in(session, UNLOCKED, "import contextlib\n" + head + lock)
+    assert said == ["keyring", "the keyring is locked | Unlock your keyring."]
     assert not list((session / "state").iterdir())
 
 
