@@ -316,7 +316,6 @@ class Outbox(OutboxView):
             with self.turn():
                 lost += self._eviction.evict()
         self._reserve.hold()
-        self.tidy()
         return summed(lost)
 
     def purge(self, app_id: str) -> int:

@@ -44,6 +44,7 @@ from agent.runtime.intake import PROFILE, Intake
 from agent.runtime.keeper import APP_ID
 from agent.runtime.means import Means
 from agent.runtime.report import Board, local_glance, snapshot
+from agent.runtime.upkeep import Upkeep
 from agent.runtime.watching import Watchers
 from agent.runtime.wire import WireLog
 from agent.settings import Settings
@@ -53,7 +54,6 @@ log = logging.getLogger("agent.core")
 
 SETTLE_AFTER_S = 0.005  #: Acknowledgements gather so long before they are written.
 STORAGE_RETRY_S = 5.0  #: A full disk is tried again so often while something is owed.
-TRIM_EVERY_S = 600.0  #: Age bounds are looked at so often.
 STREAM_KEY = "nucleus"  #: The one upstream of an app, in the outbox's words.
 
 
@@ -125,12 +125,12 @@ class Core:
         self._flush_planned = False
         self._settle_timer: asyncio.TimerHandle | None = None
         self._storage_timer: asyncio.TimerHandle | None = None
-        self._trim_timer: asyncio.TimerHandle | None = None
         self._resume_timer: asyncio.TimerHandle | None = None
         self._errands: set[asyncio.Task[None]] = set()
         self.outbox: Outbox
         self.intake: Intake
         self.departures: Departures
+        self.upkeep: Upkeep
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -151,6 +151,7 @@ class Core:
             ),
             self.means.wall_ms(),
         )
+        self.upkeep = Upkeep(self.outbox, self.means.wall_ms, self.note)
         for number, said in enumerate(self.outbox.opening.notices):
             self.note(f"outbox.opening.{number}", said, "warning")
         if self.places.note:
@@ -185,6 +186,7 @@ class Core:
             settle_now=self.flush_quietly,
             changed=self.watchers.changed,
             on_death=self.on_death,
+            storage_failed=self._storage_failed,
         )
         self._recall_pause()
         for app in self.settings.apps:
@@ -196,14 +198,13 @@ class Core:
                 self._depart(app.id, app.upstreams[0].endpoint)
         self.housing.open()
         self.run(self.housing.aim())
-        self._plan_trim()
 
     async def close(self) -> None:
         """Stop what leads out, write what is owed, close the outbox."""
         self.stopping.set()
         self.watchers.close()
         self.farsight.want(wanted=False)
-        for timer in (self._trim_timer, self._resume_timer, self._storage_timer):
+        for timer in (self._resume_timer, self._storage_timer):
             if timer is not None:
                 timer.cancel()
         await asyncio.to_thread(self.departures.close)
@@ -214,6 +215,7 @@ class Core:
             self.flush()
         except StorageFault as fault:
             log.warning("could not write the last acknowledgements code=%s", fault.code)
+        self.upkeep.close()
         self.outbox.close()
 
     def run(self, errand: Coroutine[None, None, None]) -> None:
@@ -384,14 +386,20 @@ class Core:
         try:
             self.flush()
         except StorageFault as fault:
-            log.warning("the outbox could not be written code=%s", fault.code)
-            self.note("storage", str(fault), "error")
-            if self._storage_timer is None and not self.stopping.is_set():
-                self._storage_timer = self._loop.call_later(STORAGE_RETRY_S, self._retry_storage)
+            self._storage_failed(fault)
 
     def _retry_storage(self) -> None:
         self._storage_timer = None
         self.flush_quietly()
+        for app_id in self.departures.by_app:
+            self.departures.offer(app_id)
+
+    def _storage_failed(self, fault: StorageFault) -> None:
+        """Say what is wrong with the outbox, and try again in a while."""
+        log.warning("the outbox could not be used code=%s", fault.code)
+        self.note("storage", str(fault), "error")
+        if self._storage_timer is None and not self.stopping.is_set():
+            self._storage_timer = self._loop.call_later(STORAGE_RETRY_S, self._retry_storage)
 
     def flush(self) -> None:
         """Commit what arrived and what was acknowledged, in one transaction.
@@ -434,7 +442,7 @@ class Core:
             for desk, _ in written.desks:
                 self.departures.offer(desk.app_id)
             if self.outbox.over_bounds:
-                self._trim()
+                self.upkeep.trim()
         if written.accepted or owing:
             self.board.unnote("storage")
             self.watchers.changed()
@@ -446,30 +454,7 @@ class Core:
             now_ms = self.means.wall_ms()
             self.counts.add(now_ms, delivered=delivered)
             self.board.delivered(delivered, now_ms)
-
-    def _trim(self) -> None:
-        for lost in self.outbox.trim(self.means.wall_ms()):
-            log.error(
-                "gave events up app=%s reason=%s count=%d",
-                lost.app_id,
-                lost.reason.value,
-                lost.events,
-            )
-            self.note(
-                f"loss.{lost.reason.value}.{lost.app_id}",
-                f"events of {lost.app_id} were given up: {lost.reason.value}",
-                "warning",
-            )
-
-    def _plan_trim(self) -> None:
-        def trim() -> None:
-            try:
-                self._trim()
-            except StorageFault as fault:
-                self.note("storage", str(fault), "error")
-            self._plan_trim()
-
-        self._trim_timer = self._loop.call_later(TRIM_EVERY_S, trim)
+            self.upkeep.settled()
 
     # --- pausing ------------------------------------------------------------------------------
 

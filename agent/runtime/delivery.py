@@ -42,6 +42,7 @@ from agent.rules.link import (
 )
 from agent.runtime.desk import Desk
 from agent.runtime.wire import WireLog
+from tracking.errors import StorageFault
 from tracking.nucleus import heartbeat, wrap
 
 log = logging.getLogger("agent.delivery")
@@ -67,6 +68,7 @@ class Delivery:
         outbox: Lends.
         settle: Asks the core to write what is owed, soon.
         settle_now: The same, at once: before anything is lent again (invariant 2).
+        storage_failed: Hears why nothing could be lent, and offers again later.
         wall_ms: Unix milliseconds.
         owed: Acknowledgements for the core's next commit.
         waiters: Wire id → what to call when the far end has confirmed it; shared by all.
@@ -80,6 +82,7 @@ class Delivery:
     outbox: Outbox
     settle: Callable[[], None]
     settle_now: Callable[[], None]
+    storage_failed: Callable[[StorageFault], None]
     wall_ms: Callable[[], int]
     wire: WireLog
     waiters: dict[str, Callable[[], None]]
@@ -136,9 +139,12 @@ class Delivery:
     def _lend(self, dial: int, now_s: float) -> None:
         batch = None
         if self.desk.stream is not None:
-            batch = self.outbox.lease(
-                self.desk.stream, self._lent_to, MAX_BATCH_EVENTS, MAX_BATCH_BYTES
-            )
+            try:
+                batch = self.outbox.lease(
+                    self.desk.stream, self._lent_to, MAX_BATCH_EVENTS, MAX_BATCH_BYTES
+                )
+            except StorageFault as fault:
+                self.storage_failed(fault)  # it offers again when it has tried again
         if batch is None:
             self._obey(self.rule.feed(Drained(), now_s), now_s)
             return

@@ -20,6 +20,7 @@ from agent.runtime.desk import Desk
 from agent.runtime.means import Means
 from agent.runtime.wire import WireLog
 from agent.settings.declared import LinkSettings
+from tracking.errors import StorageFault
 
 log = logging.getLogger("agent.departures")
 
@@ -36,6 +37,7 @@ class Departures:
         settle_now: Writes what is owed, at once.
         changed: Something that the status shows is different.
         on_death: A thread of ours died of a bug.
+        storage_failed: Nothing could be lent; called so that it is tried again.
 
     """
 
@@ -50,6 +52,7 @@ class Departures:
         settle_now: Callable[[], None],
         changed: Callable[[], None],
         on_death: Callable[[BaseException], None],
+        storage_failed: Callable[[StorageFault], None],
     ) -> None:
         self.outbox = outbox
         self.link = link
@@ -59,6 +62,7 @@ class Departures:
         self.settle_now = settle_now
         self.changed = changed
         self.on_death = on_death
+        self.storage_failed = storage_failed
         self.halted = False  # a pause is in force: new ways out are not dialled
         self.by_app: dict[str, Delivery] = {}
         self.waiters: dict[str, Callable[[], None]] = {}
@@ -104,6 +108,7 @@ class Departures:
             outbox=self.outbox,
             settle=self.plan_settle,
             settle_now=self.settle_now,
+            storage_failed=self.storage_failed,
             wall_ms=self.means.wall_ms,
             wire=self.wire,
             waiters=self.waiters,

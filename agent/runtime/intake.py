@@ -27,7 +27,7 @@ from agent.rules.sessions import decide
 from agent.rules.stamp import Identity, MachineFacts, Plain, opening, stamp
 from agent.runtime.desk import MOST_RECENT_SESSIONS, Desk, Profile
 from tracking.endpoints import Origin, Receipt
-from tracking.errors import Bug, Fault, OverQuota, RequestFault, StorageFault
+from tracking.errors import Bug, Damaged, Fault, OverQuota, RequestFault, StorageFault
 from tracking.events import Frame, Kind
 from tracking.nucleus import content_hash
 
@@ -201,16 +201,11 @@ class Intake:
         letters, self.waiting = self.waiting, []
         now_ms = self.wall_ms()
         written = Written(now_ms)
-        drafts: dict[str, _Draft] = {}
-        told: list[list[str]] = []
         try:
-            with self.outbox.turn():
-                for letter in letters:
-                    told.append(self._draft(letter, drafts, now_ms))
-                for app_id, draft in drafts.items():
-                    self._write(self.desks_by_id(letters, app_id), draft, now_ms)
-                if also is not None:
-                    also()
+            try:
+                drafts, told = self._commit(letters, also, now_ms)
+            except Damaged:  # what can be read is in a new file by now
+                drafts, told = self._commit(letters, also, now_ms)
         except StorageFault as fault:
             for letter in letters:
                 letter.reply(Receipt(fault=fault, unacknowledged=_all(letter.frame)))
@@ -232,6 +227,19 @@ class Intake:
                 letter.ids(ids)
             letter.reply(Receipt())
         return written
+
+    def _commit(
+        self, letters: list[Letter], also: Callable[[], None] | None, now_ms: int
+    ) -> tuple[dict[str, _Draft], list[list[str]]]:
+        """Store what the letters say, all or nothing; return it, and the wire ids."""
+        drafts: dict[str, _Draft] = {}
+        with self.outbox.turn():
+            told = [self._draft(letter, drafts, now_ms) for letter in letters]
+            for app_id, draft in drafts.items():
+                self._write(self.desks_by_id(letters, app_id), draft, now_ms)
+            if also is not None:
+                also()
+        return drafts, told
 
     def desks_by_id(self, letters: list[Letter], app_id: str) -> Desk:
         """Return the desk that the letters of this turn were taken at."""
