@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
 
 from ui import language
 
@@ -21,7 +22,9 @@ for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"):
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path.insert(0, str(HERE))  # scripted_door, desktop: test equipment of this room
+sys.path.insert(0, str(HERE))  # scripted_door, stage, desktop: test equipment of this room
+
+from stage import Stage  # noqa: E402 - beside this file
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +52,11 @@ def demo() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def stage(qtbot: QtBot) -> Iterator[Stage]:
+    """A window over a scripted door."""
+    made = Stage(qtbot)
+    yield made
+    made.commands.close()
