@@ -19,6 +19,9 @@ COLUMNS = {
 }
 
 
+USER = {"userDbId", "userId", "deviceId", "platform", "osVersion", "country", "lastSeen"}
+
+
 class Clock:
     def __init__(self) -> None:
         self.ms = NOW

@@ -1,0 +1,261 @@
+"""Who may ask: tokens, scopes and their limits (SECURITY.md, threats 50, 51, 61; NUCLEUS D1)."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import inspect
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from collectors import NOW, AppOf, Collector
+from starlette.applications import Starlette
+
+import collector.accounts
+from collector.accounts import DAY_MS, SCOPES, Accounts
+from collector.api import DataApi
+from collector.limits import Limiter
+from tracking.errors import RequestFault
+
+WHO: Any = cast(Any, None)
+ROUTES = [
+    str(route.path)
+    for route in DataApi(WHO, WHO, WHO, WHO, lambda: NOW, lambda: 0.0).routes()
+    if "{app_id}" in route.path
+]
+GLANCE = "/api/v1/apps/{}/analytics/quickglance"
+
+
+@pytest.fixture
+def accounts(tmp_path: Path) -> Iterator[Accounts]:
+    with contextlib.closing(Accounts(tmp_path / "accounts.db")) as made:
+        made.add_app("Acme", NOW, app_id="A")
+        made.add_app("Other", NOW, app_id="B")
+        yield made
+
+
+@pytest.fixture
+def guarded(run: Callable[..., Collector]) -> Collector:
+    """A server of its own: wrong tokens are counted per address, and all tests have one."""
+    return run()
+
+
+def ask(far_end: Collector, path: str, token: str | None, method: str = "GET") -> tuple[int, Any]:
+    headers = {} if token is None else {"Authorization": token}
+    return far_end.request(method, path, headers=headers)[:2]
+
+
+def test_50_no_token_is_written_anywhere(guarded: Collector) -> None:
+    token = guarded.app("A")
+    assert ask(guarded, GLANCE.format("A"), token)[0] == 200
+    assert ask(guarded, GLANCE.format("A"), token[:-1] + "!")[0] == 401
+    assert guarded.stop() == 0
+    secret = token.removeprefix("dat1_")[8:].encode()
+    files = [file for file in guarded.folder.path.parent.rglob("*") if file.is_file()]
+    assert len(files) >= 4
+    for file in files:
+        assert secret not in file.read_bytes(), file
+    with contextlib.closing(sqlite3.connect(guarded.folder.accounts)) as db:
+        assert secret.decode() not in "\n".join(db.iterdump())
+
+
+def test_50_digests_are_compared_in_constant_time_and_nowhere_else() -> None:
+    tree = ast.parse(inspect.getsource(collector.accounts))
+    (grant,) = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "grant"]
+    calls = [
+        n.func.attr for n in ast.walk(grant) if isinstance(getattr(n, "func", 0), ast.Attribute)
+    ]
+    assert calls.count("compare_digest") == 1
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+            assert not names & {"digest", "text"}, ast.unparse(node)
+    for text in ast.walk(tree):  # no engine compares the digest to let somebody in, either
+        if isinstance(text, ast.Constant) and isinstance(text.value, str):
+            assert "SELECT" not in text.value or "digest =" not in text.value
+
+
+def test_50_a_miss_compares_a_digest_too(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[int] = []
+    real = collector.accounts.hmac.compare_digest
+
+    def compare(a: bytes, b: bytes) -> bool:
+        compared.append(len(a) + len(b))
+        return real(a, b)
+
+    monkeypatch.setattr(collector.accounts, "hmac", SimpleNamespace(compare_digest=compare))
+    token = accounts.add_token("A", (), NOW)
+    assert accounts.grant("dat1_nobody-has-this", NOW) is None
+    assert accounts.grant("", NOW) is None
+    assert accounts.grant(token, NOW) is not None
+    assert compared == [64, 64, 64]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_51_every_route_wants_a_token_of_its_app_and_of_its_scope(
+    guarded: Collector, route: str, method: str
+) -> None:
+    path = route.format(app_id="A")
+    other, good = guarded.app("B", "admin"), guarded.app("A", "admin")
+    refusals = [
+        ask(guarded, path, None, method),
+        ask(guarded, path, "rubbish", method),
+        ask(guarded, path, other, method),
+        ask(guarded, route.format(app_id="nobody"), good, method),
+    ]
+    assert [status for status, _ in refusals] == [401] * 4
+    assert all(said == refusals[0][1] for _, said in refusals)
+    assert "A" not in refusals[0][1]["error"].split()
+    assert ask(guarded, path, good, method)[0] == 200
+    by_scope = {
+        scope: ask(guarded, path, guarded.app("A", scope), method)[0] for scope in SCOPES[:-1]
+    }
+    assert sorted(by_scope.values()) == [200, 403, 403]
+    assert by_scope["users:read" if route.endswith(("/users", "/events")) else "stats:read"] == 200
+
+
+def test_51_no_route_of_the_api_was_forgotten() -> None:
+    routes = DataApi(WHO, WHO, WHO, WHO, lambda: NOW, lambda: 0.0).routes()
+    assert len(ROUTES) == len(routes) - 1  # the last answers 404 to everything else
+    assert Starlette(routes=routes)
+
+
+@pytest.mark.parametrize("spelling", ["{}", "Bearer {}", "bearer {}", "BEARER  {}", " {} "])
+def test_d1_a_token_may_come_raw_or_as_bearer(app: AppOf, spelling: str) -> None:
+    path = GLANCE.format(app.id)
+    assert ask(app.far_end, path, spelling.format(app.token))[0] == 200
+
+
+def test_d1_a_token_may_come_in_the_body_of_a_post(app: AppOf) -> None:
+    path = GLANCE.format(app.id)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    post = app.far_end.request
+    assert post("POST", path, {"token": app.token})[0] == 200
+    assert post("POST", path, f"start=1&token={app.token}", form)[0] == 200
+
+
+def test_d1_what_is_no_token_opens_nothing(guarded: Collector) -> None:
+    token = guarded.app("A")
+    path = GLANCE.format("A")
+    post = guarded.request
+    assert post("GET", f"{path}?token={token}")[0] == 401
+    assert post("POST", f"{path}?token={token}", "{}")[0] == 401
+    assert post("GET", path, {"token": token})[0] == 401
+    assert post("POST", path, {"token": [token]})[0] == 401
+    assert post("POST", path, [token])[0] == 401
+    assert post("POST", path, "not json")[0] == 400
+    assert post("POST", path, "[" * 50_000)[0] == 400
+    assert post("POST", path, "x" * 70_000)[0] == 413
+    assert post("POST", path, b"\x1f\x8b", {"Content-Encoding": "gzip"})[0] == 415
+
+
+def test_51_ten_wrong_tokens_close_the_door_for_their_address_alone(guarded: Collector) -> None:
+    token = guarded.app("A")
+    path = GLANCE.format("A")
+    for n in range(10):
+        assert ask(guarded, path, token)[0] == 200
+        assert ask(guarded, path, f"dat1_wrong{n}")[0] == 401
+    for _ in range(3):
+        status, said, headers = guarded.request("GET", path, headers={"Authorization": token})
+        assert status == 429
+        assert int(headers["Retry-After"]) >= 1
+        assert "error" in said
+    # 61: whoever the address claims to speak for, it stays the same address.
+    for header in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):
+        status, _, _ = guarded.request(
+            "GET", path, headers={"Authorization": token, header: "198.51.100.7"}
+        )
+        assert status == 429
+    # Events still come in: reporting has nothing to do with asking.
+    assert guarded.say({"data": [{"type": "init", "id": 1, "machineId": "m"}]}) == {
+        "reportedIds": [1]
+    }
+
+
+def test_51_the_door_opens_again_by_the_clock() -> None:
+    limiter = Limiter(10 / 60, 10)
+    for _ in range(10):
+        assert limiter.take("peer", 1, 100.0) == 0
+    assert limiter.take("peer", 1, 100.0) == pytest.approx(6)
+    assert limiter.take("other", 1, 100.0) == 0
+    assert limiter.take("peer", 1, 106.1) == 0
+    assert limiter.take("peer", 1, 106.1) > 0
+
+
+def test_53_a_limiter_grants_a_whole_queue_once_and_then_its_debt_is_paid() -> None:
+    limiter = Limiter(100, 1000)
+    assert limiter.take("A", 5000, 0) == 0  # one frame, larger than the bucket
+    assert limiter.take("A", 1, 0) == pytest.approx(40.01)
+    assert limiter.take("A", 1, 39) > 0
+    assert limiter.take("A", 1, 41) == 0
+    limiter.give_back("A", 1e9)
+    assert limiter.take("A", 1000, 41) == 0
+
+
+def test_a_token_ends_when_it_is_said_to(accounts: Accounts) -> None:
+    token = accounts.add_token("A", ["stats:read"], NOW, days=2)
+    assert accounts.grant(token, NOW + 2 * DAY_MS - 1) is not None
+    assert accounts.grant(token, NOW + 2 * DAY_MS) is None
+    for days in (0, -1, 10**9):
+        with pytest.raises(RequestFault, match="lasts"):
+            accounts.add_token("A", (), NOW, days=days)
+
+
+def test_a_revoked_token_is_dead_in_the_running_server(guarded: Collector) -> None:
+    token = guarded.app("A")
+    kept = guarded.app("A")
+    path = GLANCE.format("A")
+    assert ask(guarded, path, token)[0] == 200
+    done = guarded.command("token", "revoke", token[5:13])
+    assert (done.returncode, done.stdout) == (0, '{"revoked": 1}\n')
+    assert ask(guarded, path, token)[0] == 401
+    assert ask(guarded, path, kept)[0] == 200
+
+
+def test_no_token_and_no_app_begins_like_a_flag(accounts: Accounts) -> None:
+    assert all(accounts.add_token("A", (), NOW)[5] != "-" for _ in range(300))
+    with pytest.raises(RequestFault, match="begins with no"):
+        accounts.add_app("x", NOW, app_id="-x")
+
+
+def test_a_token_knows_its_scopes_and_its_last_day(accounts: Accounts) -> None:
+    token = accounts.add_token("A", [], NOW)
+    grant = accounts.grant(token, NOW + 5 * DAY_MS)
+    assert grant is not None
+    assert (grant.app_id, grant.scopes) == ("A", {"stats:read", "users:read"})
+    assert accounts.tokens("A")[0].used_day == NOW // DAY_MS + 5
+    assert accounts.tokens("B") == []
+    with pytest.raises(RequestFault, match="no scope"):
+        accounts.add_token("A", ["everything"], NOW)
+    with pytest.raises(RequestFault, match="no app"):
+        accounts.add_token("C", [], NOW)
+
+
+def test_two_makers_of_one_app_make_one(accounts: Accounts) -> None:
+    with contextlib.closing(Accounts(accounts.path)) as second:
+        assert second.add_app("x", NOW, app_id="A", if_missing=True).name == "Acme"
+        with pytest.raises(RequestFault, match="exists already"):
+            second.add_app("x", NOW, app_id="A")
+        assert accounts.app("C") is None
+        second.add_app("x", NOW, app_id="C")
+        assert accounts.app("C") is not None
+
+
+def test_answers_forbid_sniffing_storing_and_framing(app: AppOf) -> None:
+    for path, token, status in (
+        (GLANCE.format(app.id), app.token, 200),
+        (f"/api/v1/apps/{app.id}/nothing", app.token, 404),
+    ):
+        found, said, headers = app.far_end.request("GET", path, headers={"Authorization": token})
+        assert found == status
+        assert isinstance(said, dict)
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["Content-Security-Policy"] == "default-src 'none'"
