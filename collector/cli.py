@@ -9,15 +9,16 @@ import http.client
 import json
 import logging
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from collector.accounts import SCOPES, Accounts
 from collector.places import Folder, connect_admin, default_dir
-from tracking.errors import AgentRunning, Fault, RequestFault, SettingsFault
+from tracking.errors import AgentRunning, Fault, RequestFault, SettingsFault, StorageFault
 
 OK, USAGE, UNAVAILABLE, BUG, RUNNING, SETTINGS = 0, 64, 69, 70, 75, 78
 FAILED = 1
@@ -249,52 +250,74 @@ def _export(args: argparse.Namespace) -> int:
             raise RequestFault(
                 f"there is no app {args.app_id[:64]!r} here", advice=f"See `{PROG} app list`."
             )
-    total, parts = _parts(folder, args.app_id)
-    if args.output == "-":
-        count = sum(_write(sys.stdout.buffer, part) for part in parts)
-    else:
-        fd = os.open(args.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            count = 0
-            for part in _with_progress(parts, total):
-                count += _write(file, part)
-    sys.stderr.write(f"{count} events exported\n")
+    with contextlib.ExitStack() as ends:
+        total, parts = _parts(folder, args.app_id, ends)
+        if args.output == "-":
+            count = sum(_write(sys.stdout.buffer, part) for part in parts)
+        else:
+            file = ends.enter_context(_fresh_file(args.output))
+            count = sum(_write(file, part) for part in _with_progress(parts, total))
+    if count < total:
+        raise Fault(f"only {count} of {total} events came", advice="Try again.")
+    sys.stderr.write(f"{count} event{'' if count == 1 else 's'} exported\n")
     return OK
 
 
-def _write(file: Any, part: bytes) -> int:
-    file.write(part)
+def _fresh_file(path: str) -> BinaryIO:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        return os.fdopen(os.open(path, flags, 0o600), "wb")
+    except OSError as exc:
+        raise StorageFault(f"{path} cannot be written: {exc.strerror}") from exc
+
+
+def _write(file: BinaryIO, part: bytes) -> int:
+    try:
+        file.write(part)
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        raise StorageFault(f"the export cannot be written: {exc.strerror}") from exc
     return part.count(b"\n")
 
 
-def _parts(folder: Folder, app_id: str) -> tuple[int, Iterator[bytes]]:
+def _parts(folder: Folder, app_id: str, ends: contextlib.ExitStack) -> tuple[int, Iterator[bytes]]:
     """Return how many events there are, and their lines: from the server if one runs."""
     sock = connect_admin(folder, 600.0)
     if sock is not None:
-        connection = http.client.HTTPConnection("localhost")
-        connection.sock = sock
-        connection.request("GET", f"/export/{app_id}")
-        response = connection.getresponse()
-        if response.status != 200:
-            raise Fault(f"the server answered {response.status}")
-        total = int(response.headers.get("X-Total", "0"))
-        return total, iter(response.readline, b"")
+        response = _ask(ends.enter_context(sock), f"/export/{app_id}")
+        return int(response.headers.get("X-Total", "0")), _lines(response)
     from collector.places import ServerLock
     from collector.rows import exported
     from collector.store.duck import DuckStore
 
-    def lines() -> Iterator[bytes]:
-        lock = ServerLock.take(folder)
-        try:
-            store = DuckStore(folder.events, _now_ms())
-            for rows in store.export(app_id):
-                for row in rows:
-                    yield exported(row)
-            store.close()
-        finally:
-            lock.release()
+    lock = ServerLock.take(folder)
+    ends.callback(lock.release)
+    store = ends.enter_context(contextlib.closing(DuckStore(folder.events, _now_ms())))
+    slices = store.export(app_id)
+    return store.count(app_id), (b"".join(map(exported, rows)) for rows in slices)
 
-    return 0, lines()
+
+def _ask(sock: socket.socket, path: str) -> http.client.HTTPResponse:
+    """Ask the running server of this folder."""
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = sock
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+    except (OSError, http.client.HTTPException) as exc:
+        raise Fault(f"the server does not answer: {exc}") from exc
+    if response.status != 200:
+        raise Fault(f"the server answered {response.status}")
+    return response
+
+
+def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    try:
+        while part := response.read(256 * 1024):
+            yield part
+    except (OSError, http.client.HTTPException):
+        return  # its end is missed by who counts
 
 
 def _with_progress(parts: Iterator[bytes], total: int) -> Iterator[bytes]:
@@ -317,10 +340,8 @@ def _status(args: argparse.Namespace) -> int:
     if sock is None:
         sys.stderr.write("homing: no collector serves this folder\n")
         return UNAVAILABLE
-    connection = http.client.HTTPConnection("localhost")
-    connection.sock = sock
-    connection.request("GET", "/status")
-    said = json.loads(connection.getresponse().read())
+    with sock:
+        said = json.loads(_ask(sock, "/status").read())
     if args.json:
         return _say(said)
     print(f"Serving on port {said['port']}, process {said['pid']}.")

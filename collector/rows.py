@@ -1,4 +1,7 @@
-"""Stored events as they are handed out: one JSON object per line, the payload byte for byte."""
+"""Stored events as they are handed out: one JSON object per line, the payload byte for byte.
+
+But for the ends of lines: JSON has them between its tokens only, where a blank says the same.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import msgspec
 
 from collector.store.interface import Stored
 from tracking.dates import iso
+
+_ONE_LINE = {ord("\n"): " ", ord("\r"): " "}
 
 
 class _Line(msgspec.Struct, omit_defaults=True, rename="camel"):
@@ -55,6 +60,6 @@ def exported(row: Stored) -> bytes:
         language=row.locale or None,
         arch=row.arch or None,
         process=row.process or None,
-        payload=msgspec.Raw(row.payload.encode()) if row.payload else None,
+        payload=msgspec.Raw(row.payload.translate(_ONE_LINE).encode()) if row.payload else None,
     )
     return msgspec.json.encode(line) + b"\n"

@@ -44,8 +44,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
 
     yield start
     for far_end in started:
-        if far_end.process.poll() is None:
-            far_end.kill()
+        far_end.kill()
 
 
 @pytest.fixture

@@ -338,3 +338,10 @@ def test_order_and_payload_bytes_are_kept(app: AppOf) -> None:
     done = app.far_end.command("export", app.id)
     assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == list(range(300))
     assert done.stdout.count(f'"payload":{payload}}}') == 300
+
+
+def test_a_payload_of_many_lines_is_exported_on_one(app: AppOf) -> None:
+    pretty = json.dumps(data(event(id=1, payload={"a": [1, "x\ny"]}), event(id=2)), indent=2)
+    app.say(pretty.replace("\n", "\r\n"))
+    assert [e.get("payload") for e in app.stored] == [{"a": [1, "x\ny"]}, None]
+    assert app.ask("/live/events")[1]["data"] == {"a": [1, "x\ny"]}

@@ -63,7 +63,8 @@ class Room:
         )
 
     def send(self, frame: Frame, peer: str = "192.0.2.1", app: str = "A") -> Awaitable[Receipt]:
-        return asyncio.create_task(self.ingest.accept(app, frame, Origin("http", 1, peer, NOW)))
+        origin = Origin(transport="http", connection=1, peer=peer, received_ms=NOW)
+        return asyncio.create_task(self.ingest.accept(app, frame, origin))
 
 
 def frame_of(count: int, name: str = "E", start: int = 0) -> Frame:
