@@ -246,7 +246,7 @@ class Door(Protocol):
         *,
         app_id: str | None = None,
         payload: Mapping[str, object] | None = None,
-        type: str = "event",  # noqa: A002 - the wire's own word
+        type: str = "event",
         wait: Literal["durable", "delivered"] = "durable",
         timeout_s: float = 30.0,
     ) -> Sent: ...

@@ -45,7 +45,8 @@ def forgotten(path: Path) -> int:
     """
     log, shared = _beside(path, "-wal"), _beside(path, "-shm")
     try:
-        if log.stat().st_size <= HEADER_BYTES:
+        size = log.stat().st_size
+        if size <= HEADER_BYTES:
             return 0
         with shared.open("rb") as file:
             file.seek(KNOWN_FRAMES_AT)
@@ -55,14 +56,13 @@ def forgotten(path: Path) -> int:
             if not _is_header(head):
                 raw = head + file.read()
                 return sum(frame.commit for frame in _of_salts(raw, _newest_salts(raw)))
-            commits, at = 0, HEADER_BYTES + known * FRAME_BYTES
-            while True:
+            commits = 0
+            for at in range(HEADER_BYTES + known * FRAME_BYTES, size, FRAME_BYTES):
                 file.seek(at)
                 frame = _frame(file.read(FRAME_HEADER_BYTES), at)
-                if frame is None or frame.salts != head[16:24]:
-                    return commits
-                commits += frame.commit
-                at += FRAME_BYTES
+                if frame is not None and frame.salts == head[16:24]:  # others: damaged, or older
+                    commits += frame.commit
+            return commits
     except (FileNotFoundError, struct.error):
         return 0
 

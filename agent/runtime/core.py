@@ -7,7 +7,7 @@ measured slower at every load (docs/benchmarks.md), because every caller waits f
 
 Invariants:
     1. Only the core thread touches outbox, desks, deliveries and board.
-    2. Everything that arrived in one turn of the loop is one commit (:meth:`Core.flush`).
+    2. Everything that arrived in one turn of the loop is one commit (:class:`Commits`).
     3. A timer exists only while somebody waits for its time; an idle agent is not woken.
 """
 
@@ -26,18 +26,18 @@ import msgspec
 from agent.adapters.machine import facts as machine_facts
 from agent.adapters.outbox import Bounds, Outbox
 from agent.adapters.places import Places
-from agent.adapters.private_files import read_private, write_private
 from agent.adapters.secrets import Secrets
-from agent.door import Facts, Notice, Pause, Status
+from agent.door import Facts, Notice, Status
 from agent.rules import consent, sessions
 from agent.rules.consent import Consent
 from agent.rules.identity import ID_BYTES, passing_device_id
 from agent.rules.quota import Bucket
+from agent.runtime.commits import Commits
 from agent.runtime.counts import Counts
-from agent.runtime.delivery import Delivery
 from agent.runtime.departures import Departures
 from agent.runtime.desk import Desk
 from agent.runtime.farsight import Farsight, Sight
+from agent.runtime.halting import Halting
 from agent.runtime.housing import Housing
 from agent.runtime.identify import make_identity
 from agent.runtime.intake import PROFILE, Intake
@@ -48,12 +48,10 @@ from agent.runtime.upkeep import Upkeep
 from agent.runtime.watching import Watchers
 from agent.runtime.wire import WireLog
 from agent.settings import Settings
-from tracking.errors import Fault, StorageFault
+from tracking.errors import Fault
 
 log = logging.getLogger("agent.core")
 
-SETTLE_AFTER_S = 0.005  #: Acknowledgements gather so long before they are written.
-STORAGE_RETRY_S = 5.0  #: A full disk is tried again so often while something is owed.
 STREAM_KEY = "nucleus"  #: The one upstream of an app, in the outbox's words.
 
 
@@ -122,15 +120,13 @@ class Core:
             note=self.note,
         )
         self._loop = asyncio.get_running_loop()
-        self._flush_planned = False
-        self._settle_timer: asyncio.TimerHandle | None = None
-        self._storage_timer: asyncio.TimerHandle | None = None
-        self._resume_timer: asyncio.TimerHandle | None = None
         self._errands: set[asyncio.Task[None]] = set()
         self.outbox: Outbox
         self.intake: Intake
         self.departures: Departures
         self.upkeep: Upkeep
+        self.commits: Commits
+        self.halting: Halting
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -165,6 +161,16 @@ class Core:
             language=facts.language,
             arch=facts.arch,
         )
+        self.commits = Commits(
+            self.outbox,
+            self.upkeep,
+            self.desks,
+            self.counts,
+            self.board,
+            self.watchers,
+            wall_ms=self.means.wall_ms,
+            note=self.note,
+        )
         self.intake = Intake(
             self.outbox,
             self.desks,
@@ -172,7 +178,7 @@ class Core:
             module_version=self.version,
             wall_ms=self.means.wall_ms,
             mono_s=self.means.mono_s,
-            plan=self.plan_flush,
+            plan=self.commits.plan_flush,
             identify=lambda desk: self.run(self._identify(desk)),
             fresh_session=lambda recent: sessions.fresh_id(recent, chance.randbelow),
             passing_device=_passing_device if per_session else None,
@@ -182,13 +188,21 @@ class Core:
             self.settings.link,
             self.means,
             self.wire,
-            plan_settle=self.plan_settle,
-            settle_now=self.flush_quietly,
+            plan_settle=self.commits.plan_settle,
+            settle_now=self.commits.flush_quietly,
             changed=self.watchers.changed,
             on_death=self.on_death,
-            storage_failed=self._storage_failed,
+            storage_failed=self.commits.failed,
         )
-        self._recall_pause()
+        self.commits.intake, self.commits.departures = self.intake, self.departures
+        self.halting = Halting(
+            self.places.state / "pause.json",
+            self.board,
+            self.departures,
+            wall_ms=self.means.wall_ms,
+            note=self.note,
+        )
+        self.halting.recall()
         for app in self.settings.apps:
             self._seat(app.id, app.name, app.version)
         self._seat_forgotten()
@@ -204,17 +218,12 @@ class Core:
         self.stopping.set()
         self.watchers.close()
         self.farsight.want(wanted=False)
-        for timer in (self._resume_timer, self._storage_timer):
-            if timer is not None:
-                timer.cancel()
+        self.halting.close()
         await asyncio.to_thread(self.departures.close)
         await asyncio.to_thread(self.housing.close)
         for errand in self._errands:
             errand.cancel()
-        try:
-            self.flush()
-        except StorageFault as fault:
-            log.warning("could not write the last acknowledgements code=%s", fault.code)
+        self.commits.close()
         self.upkeep.close()
         self.outbox.close()
 
@@ -368,142 +377,17 @@ class Core:
         for wire_id in wire_ids:
             self.departures.waiters.pop(wire_id, None)
 
-    # --- commits ------------------------------------------------------------------------------
-
-    def plan_flush(self) -> None:
-        """Commit at the end of this turn of the loop."""
-        if not self._flush_planned:
-            self._flush_planned = True
-            self._loop.call_soon(self.flush_quietly)
-
-    def plan_settle(self) -> None:
-        """Write acknowledgements soon; more of them will come in a moment."""
-        if self._settle_timer is None and not self.stopping.is_set():
-            self._settle_timer = self._loop.call_later(SETTLE_AFTER_S, self.flush_quietly)
-
-    def flush_quietly(self) -> None:
-        """Commit; a storage fault becomes a notice, for those who waited have heard of it."""
-        try:
-            self.flush()
-        except StorageFault as fault:
-            self._storage_failed(fault)
-
-    def _retry_storage(self) -> None:
-        self._storage_timer = None
-        self.flush_quietly()
-        for app_id in self.departures.by_app:
-            self.departures.offer(app_id)
-
-    def _storage_failed(self, fault: StorageFault) -> None:
-        """Say what is wrong with the outbox, and try again in a while."""
-        log.warning("the outbox could not be used code=%s", fault.code)
-        self.note("storage", str(fault), "error")
-        if self._storage_timer is None and not self.stopping.is_set():
-            self._storage_timer = self._loop.call_later(STORAGE_RETRY_S, self._retry_storage)
-
-    def flush(self) -> None:
-        """Commit what arrived and what was acknowledged, in one transaction.
-
-        Raises:
-            StorageFault: Nothing was stored.
-
-        """
-        self._flush_planned = False
-        if self._settle_timer is not None:
-            self._settle_timer.cancel()
-            self._settle_timer = None
-        owing = [delivery for delivery in self.departures.by_app.values() if delivery.owed]
-        dirty = [desk for desk in self.desks.values() if desk.dirty and desk.stream is not None]
-        delivered = 0
-
-        def settle() -> None:
-            nonlocal delivered
-            delivered = sum(
-                self.outbox.settle(owed.batch, owed.ids)
-                for delivery in owing
-                for owed in delivery.owed
-            )
-            for desk in dirty:
-                self.outbox.keep_profile(desk.app_id, PROFILE.encode(desk.profile))
-
-        try:
-            written = self.intake.flush(settle if owing or dirty else None)
-        except StorageFault:
-            if owing:  # deleting may work where adding does not: a full disk and the reserve file
-                self.intake.flush(settle)
-                self._settled(owing, delivered)
-            raise
-        for desk in dirty:
-            desk.dirty = False
-        self._settled(owing, delivered)
-        if written.accepted:
-            self.counts.add(written.at_ms, accepted=written.accepted)
-            self.watchers.passed(self.intake.passing, written.accepted)
-            for desk, _ in written.desks:
-                self.departures.offer(desk.app_id)
-            if self.outbox.over_bounds:
-                self.upkeep.trim()
-        if written.accepted or owing:
-            self.board.unnote("storage")
-            self.watchers.changed()
-
-    def _settled(self, owing: list[Delivery], delivered: int) -> None:
-        for delivery in owing:
-            delivery.owed.clear()
-        if delivered:
-            now_ms = self.means.wall_ms()
-            self.counts.add(now_ms, delivered=delivered)
-            self.board.delivered(delivered, now_ms)
-            self.upkeep.settled()
-
-    # --- pausing ------------------------------------------------------------------------------
-
-    @property
-    def _pause_file(self) -> Path:
-        return self.places.state / "pause.json"
+    # --- steering ------------------------------------------------------------------------------
 
     def pause(self, for_s: float | None, reason: str) -> None:
         """Stop sending; apps are accepted as before. Survives a restart."""
-        now_ms = self.means.wall_ms()
-        until_ms = None if for_s is None else now_ms + round(for_s * 1000)
-        pause = Pause(reason=reason, since_ms=now_ms, until_ms=until_ms)
-        try:
-            write_private(self._pause_file, msgspec.json.encode(pause))
-        except StorageFault as fault:
-            self.note("pause.kept", f"this pause ends with the agent: {fault}", "warning")
-        self._halt(pause)
-
-    def _recall_pause(self) -> None:
-        """Go on with a pause that was in force when the agent stopped."""
-        try:
-            raw = read_private(self._pause_file)
-            pause = None if raw is None else msgspec.json.decode(raw, type=Pause)
-        except (Fault, msgspec.MsgspecError):
-            return
-        if pause is not None and (pause.until_ms is None or pause.until_ms > self.means.wall_ms()):
-            self._halt(pause)
-
-    def _halt(self, pause: Pause) -> None:
-        self.board.pause = pause
-        self._cancel_resume()
-        if pause.until_ms is not None:
-            left_s = max(0.0, (pause.until_ms - self.means.wall_ms()) / 1000)
-            self._resume_timer = self._loop.call_later(left_s, self.resume)
-        self.departures.halt()
+        self.halting.pause(for_s, reason)
         self.watchers.changed()
 
     def resume(self) -> None:
         """Send again."""
-        self._cancel_resume()
-        self.board.pause = None
-        self._pause_file.unlink(missing_ok=True)
-        self.departures.go_on()
+        self.halting.resume()
         self.watchers.changed()
-
-    def _cancel_resume(self) -> None:
-        if self._resume_timer is not None:
-            self._resume_timer.cancel()
-            self._resume_timer = None
 
 
 def _passing_device() -> str:

@@ -1,0 +1,174 @@
+"""When the outbox is written: once a turn for what arrived, soon for what was acknowledged.
+
+Invariants:
+    1. Everything that arrived in one turn of the loop is one commit (:meth:`Commits.flush`).
+    2. What is owed stays owed until a commit holds it: a full disk delays a deletion, it does
+       not forget it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from agent.adapters.outbox import Outbox
+from agent.runtime.counts import Counts
+from agent.runtime.delivery import Delivery
+from agent.runtime.departures import Departures
+from agent.runtime.desk import Desk
+from agent.runtime.intake import PROFILE, Intake
+from agent.runtime.report import Board
+from agent.runtime.upkeep import Upkeep
+from agent.runtime.watching import Watchers
+from tracking.errors import StorageFault
+
+log = logging.getLogger("agent.core")
+
+SETTLE_AFTER_S = 0.005  #: Acknowledgements gather so long before they are written.
+STORAGE_RETRY_S = 5.0  #: A full disk is tried again so often.
+
+
+class Commits:
+    """Writes the outbox for the core.
+
+    Args:
+        outbox: What is written.
+        upkeep: Trims and tidies it.
+        desks: Whose profiles change.
+        counts: The curve.
+        board: Deliveries of the day, notices.
+        watchers: Hear of changes and passing events.
+        wall_ms: Unix milliseconds.
+        note: Shows a notice: code, text, severity.
+
+    Attributes:
+        intake: What arrived; set once both exist.
+        departures: What is owed; likewise.
+
+    """
+
+    intake: Intake
+    departures: Departures
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        upkeep: Upkeep,
+        desks: Mapping[str, Desk],
+        counts: Counts,
+        board: Board,
+        watchers: Watchers,
+        *,
+        wall_ms: Callable[[], int],
+        note: Callable[[str, str, str], None],
+    ) -> None:
+        self.outbox = outbox
+        self.upkeep = upkeep
+        self.desks = desks
+        self.counts = counts
+        self.board = board
+        self.watchers = watchers
+        self.wall_ms = wall_ms
+        self.note = note
+        self._loop = asyncio.get_running_loop()
+        self._flush_planned = False
+        self._closed = False
+        self._settle_timer: asyncio.TimerHandle | None = None
+        self._retry_timer: asyncio.TimerHandle | None = None
+
+    def plan_flush(self) -> None:
+        """Commit at the end of this turn of the loop."""
+        if not self._flush_planned:
+            self._flush_planned = True
+            self._loop.call_soon(self.flush_quietly)
+
+    def plan_settle(self) -> None:
+        """Write acknowledgements soon; more of them will come in a moment."""
+        if self._settle_timer is None and not self._closed:
+            self._settle_timer = self._loop.call_later(SETTLE_AFTER_S, self.flush_quietly)
+
+    def close(self) -> None:
+        """Write what is owed, for the last time; nothing is planned any more."""
+        self._closed = True
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+        try:
+            self.flush()
+        except StorageFault as fault:
+            log.warning("could not write the last acknowledgements code=%s", fault.code)
+
+    def flush_quietly(self) -> None:
+        """Commit; a storage fault becomes a notice, for those who waited have heard of it."""
+        try:
+            self.flush()
+        except StorageFault as fault:
+            self.failed(fault)
+
+    def failed(self, fault: StorageFault) -> None:
+        """Say what is wrong with the outbox, and try again in a while."""
+        log.warning("the outbox could not be used code=%s", fault.code)
+        self.note("storage", str(fault), "error")
+        if self._retry_timer is None and not self._closed:
+            self._retry_timer = self._loop.call_later(STORAGE_RETRY_S, self._retry)
+
+    def _retry(self) -> None:
+        self._retry_timer = None
+        self.flush_quietly()
+        for app_id in self.departures.by_app:
+            self.departures.offer(app_id)
+
+    def flush(self) -> None:
+        """Commit what arrived and what was acknowledged, in one transaction.
+
+        Raises:
+            StorageFault: What arrived was not stored, and its senders were told.
+
+        """
+        self._flush_planned = False
+        if self._settle_timer is not None:
+            self._settle_timer.cancel()
+            self._settle_timer = None
+        owing = [delivery for delivery in self.departures.by_app.values() if delivery.owed]
+        dirty = [desk for desk in self.desks.values() if desk.dirty and desk.stream is not None]
+        delivered = 0
+
+        def settle() -> None:
+            nonlocal delivered
+            delivered = sum(
+                self.outbox.settle(owed.batch, owed.ids)
+                for delivery in owing
+                for owed in delivery.owed
+            )
+            for desk in dirty:
+                self.outbox.keep_profile(desk.app_id, PROFILE.encode(desk.profile))
+
+        try:
+            written = self.intake.flush(settle if owing or dirty else None)
+        except StorageFault:
+            if owing:  # deleting may work where adding does not: a full disk and the reserve file
+                self.intake.flush(settle)
+                self._settled(owing, delivered)
+            raise
+        for desk in dirty:
+            desk.dirty = False
+        self._settled(owing, delivered)
+        if written.accepted:
+            self.counts.add(written.at_ms, accepted=written.accepted)
+            self.watchers.passed(self.intake.passing, written.accepted)
+            for desk, _ in written.desks:
+                self.departures.offer(desk.app_id)
+            if self.outbox.over_bounds:
+                self.upkeep.trim()
+        if written.accepted or owing:
+            self.board.unnote("storage")
+            self.watchers.changed()
+
+    def _settled(self, owing: list[Delivery], delivered: int) -> None:
+        for delivery in owing:
+            delivery.owed.clear()
+        if delivered:
+            now_ms = self.wall_ms()
+            self.counts.add(now_ms, delivered=delivered)
+            self.board.delivered(delivered, now_ms)
+            self.upkeep.settled()
