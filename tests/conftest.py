@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+
+def pytest_configure() -> None:
+    """Hear SIGINT, and let our children hear it.
+
+    A shell without job control starts what it puts in the background deaf to it, and that is
+    inherited: tests that press Ctrl-C would fail only there.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
