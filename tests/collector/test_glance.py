@@ -78,7 +78,7 @@ events = st.builds(
 histories = st.lists(st.lists(events, max_size=12), max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(history=histories, again=st.booleans())
 def test_d2_d3_quick_glance_equals_the_definitions(
     history: list[list[Stored]], again: bool, tmp_path_factory: pytest.TempPathFactory

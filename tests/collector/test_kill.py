@@ -55,7 +55,7 @@ def test_s33_twenty_kills_lose_nothing_and_double_nothing(run: Run) -> None:
         far_end = run()
         far_end.app("A")
         for number, queue in enumerate(queues):
-            for _ in range(1000):
+            for _ in range(600):
                 serial += 1
                 late = dice.choice([0, 0, 0, dice.randint(3, 50) * DAY])
                 event = {

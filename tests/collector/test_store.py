@@ -172,7 +172,7 @@ def test_the_memory_of_keys_is_bounded_by_days() -> None:
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_54_random_repeats_over_a_year_of_restarts_are_stored_once(
