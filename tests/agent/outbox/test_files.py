@@ -13,6 +13,7 @@ from yard import append, event, events, findings, ids_in, settle, whole
 
 from agent.adapters import migrations
 from agent.adapters.outbox import Outbox
+from agent.adapters.outbox_file import Trust, examine
 from agent.rules.ledger import Account
 from tracking.errors import StorageFault
 
@@ -128,16 +129,18 @@ def test_a_file_that_others_could_open_is_replaced_and_its_events_kept(
     works(box)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
-def test_somebody_elses_file_is_not_read(folder: Path, open_box: Open) -> None:
-    other = folder / "outbox.db"
-    other.write_bytes(b"theirs")
-    os.chown(other, 65534, 65534)
-    box = open_box()
-    works(box)
+def test_somebody_elses_file_is_not_read(
+    folder: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_bytes(b"theirs")
+    owner = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    notices: list[str] = []
+    assert examine(path, notices) is Trust.FRESH
     (aside,) = folder.glob("outbox.db.foreign-*")
     assert aside.read_bytes() == b"theirs"
-    assert "65534" in box.opening.notices[0]
+    assert f"a file of user {owner}" in notices[0]
+    assert path.stat().st_size == 0
 
 
 def test_a_log_without_its_database_is_not_replayed(path: Path, open_box: Open) -> None:
