@@ -4,6 +4,9 @@ Acknowledged only after the store has it. An event is stored once, whoever sends
 key covers app, device, session, id, raw date, type, name and payload, and never userId, anonId or
 anything else that a client rewrites at each send (NUCLEUS.md A3; SECURITY.md "Event-id
 collision"). The same id with other content is another event, so nobody can suppress one.
+
+An event with neither id nor date has its receipt for a date (seed 000), so two clicks that look
+alike are two; unless its sender is one that repeats whole frames until a token is echoed.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import asyncio
 import functools
 import hashlib
 import logging
+import secrets
 import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -35,6 +39,7 @@ log = logging.getLogger("collector.ingest")
 DATE_NOT_BELIEVED = 1  #: Flag of a row whose time is not the date that it said.
 SLICE = 1_000  #: Rows built between two looks at other people's frames.
 
+_HALVES = struct.Struct(">qq")
 _ENCODER = msgspec.json.Encoder()
 _SORTED = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder()
@@ -42,8 +47,8 @@ _platform = functools.lru_cache(1024)(normal_platform)
 _language = functools.lru_cache(1024)(normal_language)
 
 
-def content_key(app_id: str, device: str, event: Event) -> tuple[int, int]:
-    """Return the key by which a repeat is recognised: two signed 64-bit numbers."""
+def content_key(app_id: str, device: str, event: Event) -> bytes:
+    """Return the 16 bytes by which a repeat is recognised."""
     said = (
         app_id,
         device,
@@ -54,9 +59,7 @@ def content_key(app_id: str, device: str, event: Event) -> tuple[int, int]:
         event.name,
         _canonical(event.payload),
     )
-    digest = hashlib.blake2b(_ENCODER.encode(said), digest_size=16).digest()
-    key_a, key_b = struct.unpack(">qq", digest)
-    return key_a, key_b
+    return hashlib.blake2b(_ENCODER.encode(said), digest_size=16).digest()
 
 
 def _canonical(payload: bytes | None) -> str:
@@ -151,19 +154,36 @@ class Ingest:
     async def _rows(self, app_id: str, frame: Frame, received_ms: int) -> list[Stored]:
         """Return what is to be stored; a large frame lets others be served in between."""
         events = frame.events
+        repeats = frame.has_confirmation
         if len(events) <= SLICE:
-            return self.rows(app_id, events, received_ms, newest(events))
+            return self.rows(app_id, events, received_ms, newest(events), repeats=repeats)
         rows: list[Stored] = []
         newest_ms = newest(events)
         for at in range(0, len(events), SLICE):
-            rows += self.rows(app_id, events[at : at + SLICE], received_ms, newest_ms)
+            part = events[at : at + SLICE]
+            rows += self.rows(app_id, part, received_ms, newest_ms, repeats=repeats)
             await asyncio.sleep(0)
         return rows
 
     def rows(
-        self, app_id: str, events: Sequence[Event], received_ms: int, newest_ms: int | None
+        self,
+        app_id: str,
+        events: Sequence[Event],
+        received_ms: int,
+        newest_ms: int | None,
+        *,
+        repeats: bool = False,
     ) -> list[Stored]:
-        """Return what is to be stored of events; the rest is counted and acknowledged."""
+        """Return what is to be stored of events; the rest is counted and acknowledged.
+
+        Args:
+            app_id: Whose they are.
+            events: Of one frame.
+            received_ms: When it arrived.
+            newest_ms: The newest date of the whole frame.
+            repeats: Its sender repeats frames, so what has neither id nor date may be a repeat.
+
+        """
         rows = []
         for event in events:
             if event.app_id is not None and event.app_id != app_id:
@@ -173,7 +193,11 @@ class Ingest:
             if device is None:
                 self.counts["nobody"] += 1  # A19
                 continue
-            rows.append(_row(app_id, device, event, received_ms, newest_ms))
+            if event.id is None and event.date is None and not repeats:
+                key = secrets.token_bytes(16)
+            else:
+                key = content_key(app_id, device, event)
+            rows.append(_row(app_id, device, event, key, received_ms, newest_ms))
         return rows
 
     def joined(self, app_id: str, connection: int) -> None:
@@ -204,8 +228,10 @@ class Ingest:
             self.presence.seen(app_id, origin.connection, device, events)
 
 
-def _row(app_id: str, device: str, event: Event, received_ms: int, newest_ms: int | None) -> Stored:
-    key_a, key_b = content_key(app_id, device, event)
+def _row(
+    app_id: str, device: str, event: Event, key: bytes, received_ms: int, newest_ms: int | None
+) -> Stored:
+    key_a, key_b = _HALVES.unpack(key)
     at_ms = event_ms(event, received_ms, newest_ms)
     believed = event.date is None or at_ms == event.date_ms
     return Stored(  # by position: names cost as much as the rest of this function

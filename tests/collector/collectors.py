@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -210,6 +211,7 @@ def row(**more: Any) -> Stored:
         session_id=said["session_id"],
         payload=said["payload"].encode() or None,
     )
-    said["key_a"], said["key_b"] = content_key(said["app_id"], said["device_id"], event)
+    key = content_key(said["app_id"], said["device_id"], event)
+    said["key_a"], said["key_b"] = struct.unpack(">qq", key)
     said |= {name: more[name] for name in ("key_a", "key_b") if name in more}
     return Stored(**said)

@@ -29,7 +29,8 @@ def heard(frame: object, received_ms: int) -> list[Stored]:
     ingest = Ingest.__new__(Ingest)
     ingest.counts = Counter()
     parsed = parse_frame(json.dumps(frame), require_ids=True)
-    return ingest.rows("A", parsed.events, received_ms, newest(parsed.events))
+    repeats = parsed.has_confirmation
+    return ingest.rows("A", parsed.events, received_ms, newest(parsed.events), repeats=repeats)
 
 
 def all_of(store: DuckStore) -> list[Stored]:
@@ -37,7 +38,10 @@ def all_of(store: DuckStore) -> list[Stored]:
 
 
 def event(**more: Any) -> dict[str, Any]:
-    return {"data": [{"type": "event", "name": "E", "machineId": "m", **more}]}
+    return {
+        "confirmation": "0.5",
+        "data": [{"type": "event", "name": "E", "machineId": "m", **more}],
+    }
 
 
 @pytest.mark.parametrize(
@@ -143,6 +147,17 @@ def test_repeats_inside_one_batch_are_stored_once_and_in_order(opened: Opened) -
     assert [one.name for one in all_of(store)] == ["A", "B", "C", "D", "E", "F"]
 
 
+def test_s6_what_has_neither_id_nor_date_is_new_unless_its_sender_repeats(opened: Opened) -> None:
+    click = {"type": "event", "name": "CLICK", "machineId": "m"}
+    store = opened()
+    for n in range(3):
+        assert store.write(heard({"data": [click, click]}, NOW + n)) == 2
+    assert store.write(heard({"confirmation": "0.1", "data": [click]}, NOW)) == 1
+    assert store.write(heard({"confirmation": "0.2", "data": [click]}, NOW + DAY)) == 0
+    assert store.write(heard({"data": [{**click, "id": 1}]}, NOW)) == 1
+    assert store.write(heard({"data": [{**click, "id": 1}]}, NOW + 9 * DAY)) == 0
+
+
 def test_half_a_key_in_common_is_no_repeat(opened: Opened) -> None:
     store = opened()
     assert store.write([row(key_a=1, key_b=1)]) == 1
@@ -194,7 +209,7 @@ def test_54_random_repeats_over_a_year_of_restarts_are_stored_once(
             said = data.draw(st.lists(st.tuples(dates, st.sampled_from([None, 1])), max_size=5))
             frames = [event(date=date, id=id_)["data"][0] for date, id_ in said]
             fresh = {s for s in said if s not in known}
-            assert store.write(heard({"data": frames}, now)) == len(fresh)
+            assert store.write(heard({"confirmation": "0", "data": frames}, now)) == len(fresh)
             known |= fresh
         assert len(all_of(store)) == len(known)
     finally:
