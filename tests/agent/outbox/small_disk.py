@@ -18,7 +18,6 @@ from agent.adapters.outbox import Batch, Bounds, Outbox
 from tracking.errors import StorageFault
 
 SIZE = "24m"
-FILE_BYTES = 6 * 1024 * 1024  #: The limit that stands in for a small file system.
 BURST = 100
 
 

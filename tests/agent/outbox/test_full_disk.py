@@ -41,9 +41,14 @@ def test_a_file_that_may_not_grow_stores_nothing_of_the_turn(
     (pages,) = box._db.execute("PRAGMA page_count").fetchone()
     box._db.execute(f"PRAGMA max_page_count = {pages + 2}")
     before = box.account(stream).copy()
-    with pytest.raises(DiskFull, match="full"), box.turn():
-        box.remember([bytes(16)], 0)
-        box.append(stream, events(100, 10_000, size=200), 0)
+
+    def one_turn() -> None:
+        with box.turn():
+            box.remember([bytes(16)], 0)
+            box.append(stream, events(100, 10_000, size=200), 0)
+
+    with pytest.raises(DiskFull, match="full"):
+        one_turn()
     assert box.account(stream) == before
     assert box.recall([bytes(16)]) == set()
     assert settle(box, whole(box, stream)) == 100
