@@ -70,27 +70,35 @@ class Accounts:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
+        self._changing = threading.Lock()
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             os.close(os.open(path, flags, 0o600))
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL").fetchall()
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA busy_timeout = 5000")
-            self._db.executescript(SCHEMA)
+            # Two connections: who asks, on the loop, never waits for a disk or another process.
+            self._changes = self._connect()
+            self._changes.execute("PRAGMA journal_mode = WAL").fetchall()
+            self._changes.execute("PRAGMA synchronous = FULL")
+            self._changes.executescript(SCHEMA)
+            self._db = self._connect()
         except (OSError, sqlite3.DatabaseError) as exc:
             raise StorageFault(f"{path} cannot be used: {exc}") from exc
         self._known: dict[str, AppAccount] = {}
 
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA busy_timeout = 5000")
+        return db
+
     def close(self) -> None:
-        with self._lock:
+        with self._lock, self._changing:
             self._db.close()
+            self._changes.close()
 
     @contextlib.contextmanager
-    def _border(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+    def _border(self, *, changing: bool = False) -> Iterator[sqlite3.Connection]:
+        with self._changing if changing else self._lock:
             try:
-                yield self._db
+                yield self._changes if changing else self._db
             except sqlite3.DatabaseError as exc:
                 raise StorageFault(f"{self.path} cannot be used: {exc}") from exc
 
@@ -132,7 +140,7 @@ class Accounts:
         if not name.strip() or len(name) > 200:
             raise RequestFault("a name has 1 to 200 characters", field="name")
         made = AppAccount(app_id, name.strip(), secrets.token_urlsafe(18), now_ms)
-        with self._border() as db:
+        with self._border(changing=True) as db:
             done = db.execute(
                 "INSERT INTO app VALUES (?, ?, ?, ?) ON CONFLICT (app_id) DO NOTHING",
                 (made.app_id, made.name, made.tracking_key, made.created_ms),
@@ -169,7 +177,7 @@ class Accounts:
         text = TOKEN_MARK + secrets.token_urlsafe(32)
         while _prefix(text).startswith("-"):  # `token revoke -Ab3dEf6` would be a flag
             text = TOKEN_MARK + secrets.token_urlsafe(32)
-        with self._border() as db:
+        with self._border(changing=True) as db:
             db.execute(
                 "INSERT INTO token VALUES (?, ?, ?, ?, ?, ?, NULL)",
                 (
@@ -194,7 +202,7 @@ class Accounts:
             if same and (row[5] is None or row[5] > now_ms):
                 found = _grant(row)
         if found is not None and found.used_day != now_ms // DAY_MS:
-            with self._border() as db:
+            with self._border(changing=True) as db:
                 db.execute(
                     "UPDATE token SET used_day = ? WHERE digest = ?", (now_ms // DAY_MS, digest)
                 )
@@ -209,7 +217,7 @@ class Accounts:
 
     def revoke(self, prefix: str) -> int:
         """Take tokens back by their first eight characters (after ``dat1_``); return how many."""
-        with self._border() as db:
+        with self._border(changing=True) as db:
             done = db.execute("DELETE FROM token WHERE prefix = ?", (_prefix(prefix),))
         return done.rowcount
 

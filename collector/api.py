@@ -27,6 +27,7 @@ from collector.store.interface import Store, Stored
 from tracking.dates import iso
 from tracking.endpoints import error_response
 from tracking.errors import Fault, OverQuota, RequestFault, StorageFault
+from tracking.nucleus import normal_language, normal_platform
 from tracking.serving import peer_key
 
 BASE = "/api/v1/apps/{app_id}"
@@ -234,11 +235,11 @@ def data_row(row: Stored, first_time: bool) -> dict[str, object]:
         payload = {"name": row.name, **(json.loads(row.payload) if row.payload else {})}
     return {
         "app_id": row.app_id,
-        "platform": row.platform or None,
+        "platform": normal_platform(row.platform),
         "user_id": row.user_id or None,
         "machine_id": row.device_id,
         "version": row.version or None,
-        "locale": row.locale or None,
+        "locale": normal_language(row.locale),
         "renderer": {"renderer": True, "main": False}.get(row.process),
         "module_version": row.module_version or None,
         "avail_ram": row.avail_ram or None,

@@ -12,7 +12,6 @@ alike are two; unless its sender is one that repeats whole frames until a token 
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 import logging
 import secrets
@@ -31,7 +30,7 @@ from tracking.dates import event_ms, newest
 from tracking.endpoints import Origin, Receipt
 from tracking.errors import Fault, OverQuota, RequestFault
 from tracking.events import Event, Frame
-from tracking.nucleus import device_of, normal_language, normal_platform
+from tracking.nucleus import device_of
 from tracking.serving import peer_key
 
 log = logging.getLogger("collector.ingest")
@@ -43,8 +42,6 @@ _HALVES = struct.Struct(">qq")
 _ENCODER = msgspec.json.Encoder()
 _SORTED = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder()
-_platform = functools.lru_cache(1024)(normal_platform)
-_language = functools.lru_cache(1024)(normal_language)
 
 
 def content_key(app_id: str, device: str, event: Event) -> bytes:
@@ -249,11 +246,11 @@ def _row(
         event.anon_id or "",
         device,
         event.session_id or "",
-        _platform(event.platform) or "",
+        event.platform or "",
         event.os_version or "",
         event.total_ram or 0,
         event.version or "",
-        _language(event.language) or "",
+        event.language or "",
         event.client or "",
         event.module_version or "",
         event.arch or "",

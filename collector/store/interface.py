@@ -23,6 +23,7 @@ class Stored(NamedTuple):
         kind: ``init``, ``event``, ``error``, ``userid``, ``props`` or ``other``.
         type: The wire word.
         event_id: The sender's id as JSON text, empty if it had none.
+        platform: As sent; so is ``locale`` (A17: keep raw). Answers say them as samples do.
         avail_ram: Whole GB, 0 if unknown.
         flags: 1: the date was not believed.
 

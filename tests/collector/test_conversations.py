@@ -344,4 +344,10 @@ def test_a_payload_of_many_lines_is_exported_on_one(app: AppOf) -> None:
     pretty = json.dumps(data(event(id=1, payload={"a": [1, "x\ny"]}), event(id=2)), indent=2)
     app.say(pretty.replace("\n", "\r\n"))
     assert [e.get("payload") for e in app.stored] == [{"a": [1, "x\ny"]}, None]
-    assert app.ask("/live/events")[1]["data"] == {"a": [1, "x\ny"]}
+    assert {"a": [1, "x\ny"]} in [r["data"] for r in app.ask("/live/events")]
+
+
+def test_a17_platform_and_language_are_kept_as_sent_and_answered_as_documented(app: AppOf) -> None:
+    app.say(data(init(platform="Mac OS X 10.15.7", locale="en_GB")))
+    assert [(e["platform"], e["language"]) for e in app.stored] == [("Mac OS X 10.15.7", "en_GB")]
+    assert [(r["platform"], r["locale"]) for r in app.ask("/live/events")] == [("mac", "en")]

@@ -6,6 +6,8 @@ import ast
 import contextlib
 import inspect
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -259,3 +261,20 @@ def test_answers_forbid_sniffing_storing_and_framing(app: AppOf) -> None:
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Cache-Control"] == "no-store"
         assert headers["Content-Security-Policy"] == "default-src 'none'"
+
+
+def test_who_asks_for_an_app_does_not_wait_for_who_changes_one(accounts: Accounts) -> None:
+    token = accounts.add_token("A", (), NOW)
+    other = sqlite3.connect(accounts.path, isolation_level=None)
+    with contextlib.closing(other):
+        other.execute("BEGIN IMMEDIATE")
+        changing = threading.Thread(target=accounts.grant, args=(token, NOW + 9 * DAY_MS))
+        changing.start()  # writes down the day, which it may not yet
+        began = time.monotonic()
+        while accounts._changing.acquire(blocking=False):
+            accounts._changing.release()
+        assert accounts.app("nobody") is None
+        assert time.monotonic() - began < 1
+        assert changing.is_alive()
+        other.execute("COMMIT")
+    changing.join(10)
