@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -184,6 +185,19 @@ def test_the_memory_of_keys_is_bounded_by_days() -> None:
     for day in range(20, 200):
         window.move_on(NOW + day * DAY)
     assert len(window) == 0
+
+
+def test_a_filter_forgets_nothing_and_errs_seldom_in_few_bytes() -> None:
+    dice = random.Random(7)
+    keys = Window(NOW)._days[0]
+    assert keys.perhaps([1, -1, 0]) == set()
+    known = [dice.randrange(-(2**63), 2**63) for _ in range(100_000)]
+    for key in known:
+        keys.add(key)
+    assert keys.perhaps(known) == set(known)
+    others = {dice.randrange(-(2**63), 2**63) for _ in range(100_000)} - set(known)
+    assert len(keys.perhaps(others)) < 100
+    assert keys.size_bytes <= 16 * len(known)
 
 
 @settings(
