@@ -2,8 +2,8 @@
 
 The keys of what arrived in the last days are in memory, in buckets by day. A bucket is a blocked
 Bloom filter of 64-bit words: one look at one word says *surely new* or *perhaps seen*, and at
-one key to a word errs about once in 10,000, to the side that costs a query and nothing else. That
-is 8 to 16 bytes a key; a set of Python's numbers takes ninety.
+one key to a word errs a few times in 10,000, to the side that costs a query and nothing else. That
+is 8 to 32 bytes a key; a set of Python's numbers takes ninety.
 
 An event's bucket is the later of the day on which it arrived and the day that it says itself, so
 that of an event which says a remembered day every earlier copy is in memory: it came later than
@@ -32,7 +32,7 @@ REMEMBERED_DAYS = 3
 AHEAD_MS = 60 * DAY_MS
 NOW_MS = 10 * 60_000  #: A date that far ahead of its receipt is still of now.
 
-_FIRST_WORDS: Final = 1 << 12
+_FIRST_WORDS: Final = 1 << 14
 _MOST_WORDS: Final = 1 << 22
 _WAYS: Final = 1 << 14
 
@@ -51,7 +51,7 @@ def _bits(places: int) -> int:
 
 
 class Filter:
-    """Keys that were perhaps seen. When its last part is full, it gets another twice as large."""
+    """Keys that were perhaps seen. When its last part is full, it gets another four times as large."""
 
     __slots__ = ("_masks", "_parts", "_room", "count")
 
@@ -64,7 +64,7 @@ class Filter:
     def add(self, key: int) -> None:
         """Remember a signed 64-bit key."""
         if not self._room:
-            size = min(_MOST_WORDS, 2 * len(self._parts[-1])) if self._parts else _FIRST_WORDS
+            size = min(_MOST_WORDS, 4 * len(self._parts[-1])) if self._parts else _FIRST_WORDS
             self._parts.append(array("Q", bytes(8 * size)))
             self._room = size
         self._room -= 1
