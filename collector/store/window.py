@@ -51,7 +51,7 @@ def _bits(places: int) -> int:
 
 
 class Filter:
-    """Keys that were perhaps seen. When its last part is full, it gets another four times as large."""
+    """Keys that were perhaps seen. When its last part is full it gets one four times as large."""
 
     __slots__ = ("_masks", "_parts", "_room", "count")
 
