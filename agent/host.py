@@ -26,6 +26,7 @@ from agent.adapters import logs
 from agent.adapters.local_api import SendBody
 from agent.adapters.local_listener import listen_loopback, listen_unix
 from agent.adapters.lock import Lock
+from agent.adapters.memory import use_one_arena
 from agent.adapters.places import Places
 from agent.adapters.systemd import Supervisor
 from agent.client import LOOPBACK_FILE
@@ -88,6 +89,7 @@ class Agent:
             StorageFault: The outbox cannot be used at all.
 
         """
+        use_one_arena()
         places = self.places.prepare()
         means = Means.real(self.env)
         unix = places.socket
