@@ -6,8 +6,10 @@
  *
  *     load (--socket PATH | --tcp PORT) [--mode line|http|ws] [--app ID] [--producers C]
  *          [--batch B] [--window W] [--seconds S] [--warm-up S] [--total EVENTS] [--ids]
+ *          [--device ID]
  *
  * --ids     each event brings its own id, so that the agent has to look for repeats
+ * --device  each event names a device, as a far end wants it (an agent adds its own)
  * --total   stop after so many events instead of after a time
  *
  * Prints one JSON object: events_per_s, p50_us, p99_us, max_us, acknowledged, errors, cpu_us_per_event
@@ -51,7 +53,7 @@ struct connection {
     size_t used;
 };
 
-static const char *app = "bench";
+static const char *app = "bench", *device;
 static enum mode mode = LINE;
 static unsigned producers = 1, batch = 1, window = 1, with_ids;
 static double seconds = 2, warm_up = 0.5;
@@ -89,6 +91,7 @@ static void build(struct request *r) {
             numbers[found++] = at;
             at += (size_t)sprintf(body + at, "%0*d\",", DIGITS, 0);
         }
+        if (device) at += (size_t)sprintf(body + at, "\"deviceId\":\"%.40s\",", device);
         at += (size_t)sprintf(body + at, "\"name\":\"build.finished\",\"payload\":{\"number\":\"");
         numbers[found++] = at;
         at += (size_t)sprintf(body + at, "%0*d\",\"seconds\":12.5,\"ok\":true,\"text\":\"", DIGITS, 0);
@@ -280,6 +283,7 @@ int main(int argc, char **argv) {
         {"socket", 1, 0, 's'}, {"tcp", 1, 0, 't'}, {"mode", 1, 0, 'm'}, {"app", 1, 0, 'a'},
         {"producers", 1, 0, 'p'}, {"batch", 1, 0, 'b'}, {"window", 1, 0, 'w'},
         {"seconds", 1, 0, 'd'}, {"warm-up", 1, 0, 'u'}, {"total", 1, 0, 'n'}, {"ids", 0, 0, 'i'},
+        {"device", 1, 0, 'D'},
         {0, 0, 0, 0}};
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
@@ -294,6 +298,7 @@ int main(int argc, char **argv) {
         case 'u': warm_up = atof(optarg); break;
         case 'n': total = strtoull(optarg, NULL, 10); break;
         case 'i': with_ids = 1; break;
+        case 'D': device = optarg; break;
         default: return 64;
         }
     }
