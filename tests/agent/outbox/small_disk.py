@@ -36,9 +36,10 @@ def run(folder: Path, scenario: str) -> dict[str, object]:
         )
         if tried.stdout:
             return answered(tried)
-    return answered(
-        subprocess.run([*mine, "limited"], capture_output=True, text=True, timeout=100, check=False)
-    )
+    # Without its capabilities root is stopped by permissions like anybody else.
+    weak = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
+    words = [*weak, *mine, "limited"]
+    return answered(subprocess.run(words, capture_output=True, text=True, timeout=100, check=False))
 
 
 def answered(child: subprocess.CompletedProcess[str]) -> dict[str, object]:
