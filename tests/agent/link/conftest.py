@@ -1,4 +1,4 @@
-"""What the link's tests stand on; the equipment itself is in ``far_ends.py``."""
+"""What the link's tests stand on; the equipment itself is in files of its own."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from far_ends import (
     golden,
     name_of,
 )
+
+pytest.register_assert_rewrite("rude_ends", "rule_by_hand")  # they assert on behalf of tests
 
 
 @pytest.fixture
