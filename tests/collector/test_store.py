@@ -73,7 +73,8 @@ def test_s4_54_55_a_repeat_is_stored_once_whenever_it_comes(
     frame = event(date=date, id=id_, payload={"n": 1})
     store = opened()
     assert store.write(heard(frame, NOW)) == 1
-    for later in (0, 1, HOUR, 2 * DAY, 3 * DAY, 4 * DAY, 10 * DAY, 30 * DAY, 59 * DAY, 90 * DAY, 91 * DAY):
+    days = (2, 3, 4, 10, 30, 59, 90, 91)
+    for later in (0, 1, HOUR, *(day * DAY for day in days)):
         assert store.write(heard(frame, NOW + later)) == 0, f"after {later} ms"
         if later in (HOUR, 4 * DAY, 30 * DAY, 90 * DAY):
             store = opened(NOW + later)
