@@ -1,4 +1,4 @@
-"""Other people on this machine, for tests of what they can and cannot do to us."""
+"""Other people on this machine and what they can do to us; agents with a keyring and without."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from agent.adapters.private_files import make_folder
+from agent.adapters.secrets import Secrets
+from agent.adapters.system_keyring import Keyring
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # rings: equipment of this room
+
+from rings import Ring, absent
 
 STRANGER = 65534  #: nobody, on every Linux.
 
@@ -72,3 +80,25 @@ def as_stranger() -> Callable[[str, str, Path], str]:
         return done.stdout + done.stderr
 
     return run
+
+
+@pytest.fixture
+def ring() -> Ring:
+    return Ring()
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    make_folder(tmp_path / "state")
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def with_ring(state: Path, ring: Ring) -> Secrets:
+    return Secrets(key_file=state / "device.key", env={}, keyring=Keyring(find=lambda: ring))
+
+
+@pytest.fixture
+def without(state: Path) -> Callable[[], Secrets]:
+    """An agent in a session without a keyring; each call is a new start."""
+    return lambda: Secrets(key_file=state / "device.key", env={}, keyring=Keyring(find=absent))
