@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ from tracking.events import Event, Frame, Limits
 from tracking.lines import line_factory
 from tracking.serving import Listener
 from tracking.sink import Origin, Receipt
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # frames_by_hand, on_the_wire: equipment
+pytest.register_assert_rewrite("frames_by_hand")  # it asserts on behalf of tests
 
 
 class MemorySink:
