@@ -10,10 +10,12 @@ answers. The rule never waits, never sends and never reads the time.
      │ anywhere)         │  │ Lost              │ no sign of life, Slept
                          │  ▼                   ▼
                          ├── WAITING ◄──────────┘   backed off; Tick or Start dials
-                         └── PARKED                 refused; Start dials
+                         └── PARKED                 refused; Start or a late Tick dials
 
-PARKED is for a person, with one exception: an app that is unknown under both endpoint forms
-(404) may have been created meanwhile, so that is asked again, at most every 15 minutes.
+PARKED is for a person, but what may be put right at the other end is asked again: an app that is
+unknown under both endpoint forms (404) every 15 minutes at most, one that is refused (401, 403)
+once an hour (``agent.rules.verdict``). A program that was started again while it had to wait
+enters by ``Restarted`` into WAITING (``agent.rules.endurance``).
 
 Invariants:
     1. At most one socket: a dial ends in ``Lost`` or ``HangUp`` before the next ``Dial``.
@@ -29,7 +31,8 @@ Invariants:
     8. The far end cannot make us dial as fast as it likes. Failures are forgotten when a link
        has lived a minute. One that acknowledged but ended sooner brings the waits down to
        8 s, no further; one that accepts and then closes has proved nothing, nor has one that
-       stops acknowledging, unless it lived longer than the longest wait.
+       stops acknowledging, unless it lived longer than the longest wait. Leaving one event out
+       and acknowledging those behind it is not stopping (``agent.rules.poison``).
     9. A delay that the far end named is never cut short, not even by a person.
 """
 
@@ -56,6 +59,7 @@ from agent.rules.notices import (
     Received,
     Release,
     Remember,
+    Restarted,
     SendHeartbeat,
     Settle,
     Slept,
@@ -64,48 +68,10 @@ from agent.rules.notices import (
     Stop,
     Tick,
 )
-from tracking.errors import (
-    Bug,
-    Fault,
-    Refused,
-    SecretFault,
-    SettingsFault,
-    Throttled,
-    Unproven,
-    Unreachable,
-)
+from agent.rules.verdict import Elsewhere, Park, verdict
+from tracking.errors import Bug, Fault, Throttled, Unreachable
 
-__all__ = [
-    "Dial",
-    "Drained",
-    "HangUp",
-    "Heard",
-    "Lease",
-    "Leased",
-    "LinkRule",
-    "Lost",
-    "Notice",
-    "Offered",
-    "Opened",
-    "Order",
-    "Received",
-    "Release",
-    "Remember",
-    "SendHeartbeat",
-    "Settle",
-    "Slept",
-    "Start",
-    "State",
-    "Stop",
-    "Tick",
-]
-
-DAY_S = 86_400.0
 SHORT_LIVED = 3  #: Attempt to which an acknowledgement brings us back: waits of at most 8 s.
-
-#: Answers that mean "no tracking endpoint at this path". 404 is the plain one; a website may as
-#: well show a page (200), send us elsewhere (never followed), or want another method or protocol.
-ELSEWHERE = frozenset((200, 301, 302, 303, 307, 308, 400, 404, 405, 410, 426))
 
 
 @dataclass(slots=True)
@@ -133,8 +99,6 @@ class LinkRule:
     ack_s: float = 30.0  #: How long the oldest batch may stay unacknowledged.
     answer_s: float = 30.0  #: How long a heartbeat's ping may stay unanswered.
     proof_s: float = 60.0  #: Having lived so long proves a link.
-    unproven_s: float = 300.0  #: A certificate is looked at again no sooner.
-    unknown_s: float = 900.0  #: An unknown app is asked for again no sooner.
     wake_s: float = 5.0  #: After a sleep, dial within so long.
 
     state: State = State.IDLE
@@ -152,6 +116,7 @@ class LinkRule:
     _answer_by: float | None = None
     _ack_by: float | None = None
     _acknowledged: bool = False  # on this dial
+    _overtaken: bool = False  # the oldest batch: something behind it was acknowledged
     _good: Form | None = None  # the form on which something was ever acknowledged
     _flight: dict[int, frozenset[str]] = field(default_factory=dict)  # in order of lending
     _lending: bool = False  # a Lease was ordered and not answered
@@ -173,6 +138,14 @@ class LinkRule:
                 return self.next_try
             case State.IDLE:
                 return None
+
+    def held(self, now: float) -> bool:
+        """Tell whether the far end asked us to stay away (invariant 9)."""
+        return now < self._told
+
+    def proven(self, now: float) -> bool:
+        """Tell whether the link has lived long enough to forget failures (invariant 8)."""
+        return self.state is State.LIVE and now - self._opened >= self.proof_s
 
     @property
     def in_flight(self) -> int:
@@ -221,13 +194,15 @@ class LinkRule:
                 return self._end(fault, now)
             case (State.IDLE | State.WAITING | State.PARKED, Start()):
                 return self._start(now)
+            case (State.IDLE, Restarted()):
+                return self._go_on_waiting(notice, now)
             case (_, Stop()):
                 return self._stop()
             case (_, Slept()):
                 return self._wake(now)
             case (_, Leased()):
                 return [Release()]  # the dial that it was for has ended
-            case (_, Start() | Tick() | Offered() | Drained() | Heard() | Received()):
+            case (_, Start() | Restarted() | Tick() | Offered() | Drained() | Heard() | Received()):
                 return []
         raise Bug(f"{type(notice).__name__} cannot happen in {self.state}")
 
@@ -237,6 +212,19 @@ class LinkRule:
             self.state, self.next_try = State.WAITING, self._told
             return []
         return self._dial(now)
+
+    def _go_on_waiting(self, before: Restarted, now: float) -> list[Order]:
+        self.attempt = before.attempt
+        if before.wait_s <= 0:
+            return self._dial(now)
+        self.state, self.next_try = State.WAITING, now + before.wait_s
+        said = "the far end was not reached before this start"
+        if before.named:
+            self._told = self.next_try
+            self.reason = Throttled(said, retry_after_s=before.wait_s)
+        else:
+            self.reason = Unreachable(said)
+        return []
 
     def _stop(self) -> list[Order]:
         orders = self._cut()
@@ -272,7 +260,7 @@ class LinkRule:
 
     def _open(self, now: float) -> list[Order]:
         self.state, self.reason = State.LIVE, None
-        self._opened, self._acknowledged = now, False
+        self._opened, self._acknowledged, self._overtaken = now, False, False
         self._lending = self._drained = False
         self._answer_by = None
         orders = self._beat_now(now)
@@ -293,7 +281,7 @@ class LinkRule:
             orders: list[Order] = [HangUp(self.dial)]
             if self._good != self.form:  # perhaps a door that opens, but not the right one
                 self.form = OTHER[self.form]
-            return orders + self._end(fault, now, silent=True)
+            return orders + self._end(fault, now, silent=not self._overtaken)
         if self._answer_by is not None and now >= self._answer_by:
             fault = Unreachable(f"no sign of life for {self.answer_s:g} s")
             orders = [HangUp(self.dial)]
@@ -340,7 +328,9 @@ class LinkRule:
         if not self._flight:
             self._ack_by = None
         elif oldest not in self._flight:  # the far end works in order: the next one's turn now
-            self._ack_by = now + self.ack_s
+            self._ack_by, self._overtaken = now + self.ack_s, False
+        elif any(order.batch != oldest for order in orders if isinstance(order, Settle)):
+            self._overtaken = True
         return orders + self._lend()
 
     def _release(self) -> list[Order]:
@@ -364,25 +354,21 @@ class LinkRule:
         if not dialing:
             self._judge(now, silent=silent)
         self.reason = fault
-        floor_s = 0.0
-        match fault:
-            case Refused(status=status) if status in ELSEWHERE and dialing:
+        match verdict(fault, dialing=dialing):
+            case Elsewhere(floor_s=floor_s):
                 other = OTHER[self.form]
                 self.form = other
                 if other not in self._tried:
                     return orders + self._dial(now)
-                self._park(now + self.backoff.wait_s(32, self.rng, floor_s=self.unknown_s))
+                self._park(now, floor_s)
                 return orders
-            case Refused() | SettingsFault() | SecretFault():
-                self._park(None)
+            case Park(floor_s=park_s):
+                self._park(now, park_s)
                 return orders
-            case Throttled(retry_after_s=named_s):
-                floor_s = min(max(named_s, 0.0), DAY_S)
-                self._told = now + floor_s
-            case Unproven():
-                floor_s = self.unproven_s
-            case _:
-                pass
+            case wait:
+                floor_s = wait.floor_s
+                if wait.named:
+                    self._told = now + floor_s
         self._tried.clear()
         wait_s = self.backoff.wait_s(self.attempt, self.rng, floor_s=floor_s)
         self.state, self.attempt, self.next_try = State.WAITING, self.attempt + 1, now + wait_s
@@ -395,6 +381,8 @@ class LinkRule:
         elif self._acknowledged and not silent:
             self.attempt = min(self.attempt, SHORT_LIVED)
 
-    def _park(self, until: float | None) -> None:
+    def _park(self, now: float, floor_s: float | None) -> None:
         self._tried.clear()
-        self.state, self.next_try = State.PARKED, until
+        self.state, self.next_try = State.PARKED, None
+        if floor_s is not None:
+            self.next_try = now + self.backoff.wait_s(32, self.rng, floor_s=floor_s)

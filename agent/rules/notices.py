@@ -29,6 +29,22 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Restarted:
+    """The program was started again while a far end was being waited for: nobody asked.
+
+    Attributes:
+        attempt: Failures in a row before.
+        wait_s: Of the wait so much is left.
+        named: The far end named it.
+
+    """
+
+    attempt: int
+    wait_s: float
+    named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """A person or the program wants no connection: a pause."""
 
@@ -162,5 +178,18 @@ class Remember:
     form: Form
 
 
-Notice = Start | Stop | Opened | Received | Heard | Lost | Offered | Leased | Drained | Slept | Tick
+Notice = (
+    Start
+    | Restarted
+    | Stop
+    | Opened
+    | Received
+    | Heard
+    | Lost
+    | Offered
+    | Leased
+    | Drained
+    | Slept
+    | Tick
+)
 Order = Dial | HangUp | Lease | SendHeartbeat | Settle | Release | Remember

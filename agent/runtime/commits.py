@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from agent.adapters.outbox import Outbox
@@ -25,6 +26,7 @@ from tracking.errors import StorageFault
 
 log = logging.getLogger("agent.core")
 
+UNACKNOWLEDGED = "unacknowledged"  #: The reason of a dead letter that nobody refused in words.
 SETTLE_AFTER_S = 0.005  #: Acknowledgements gather so long before they are written.
 STORAGE_RETRY_S = 5.0  #: A full disk is tried again so often.
 
@@ -119,7 +121,7 @@ class Commits:
             self.departures.offer(app_id)
 
     def flush(self) -> None:
-        """Commit what arrived and what was acknowledged, in one transaction.
+        """Commit what arrived, what was acknowledged and what is buried, in one transaction.
 
         Raises:
             StorageFault: What arrived was not stored, and its senders were told.
@@ -129,17 +131,24 @@ class Commits:
         if self._settle_timer is not None:
             self._settle_timer.cancel()
             self._settle_timer = None
-        owing = [delivery for delivery in self.departures.by_app.values() if delivery.owed]
+        owing = [delivery for delivery in self.departures.by_app.values() if delivery.owes]
         dirty = [desk for desk in self.desks.values() if desk.dirty and desk.stream is not None]
         delivered = 0
+        buried: Counter[str] = Counter()
 
         def settle() -> None:
             nonlocal delivered
+            buried.clear()  # of a transaction that was undone
             delivered = sum(
                 self.outbox.settle(owed.batch, owed.ids)
                 for delivery in owing
                 for owed in delivery.owed
             )
+            now_ms = self.wall_ms()
+            for delivery in owing:
+                for one in delivery.condemned:
+                    if self.outbox.bury(one.batch, one.id, UNACKNOWLEDGED, one.detail, now_ms):
+                        buried[delivery.desk.app_id] += 1
             for desk in dirty:
                 self.outbox.keep_profile(desk.app_id, PROFILE.encode(desk.profile))
 
@@ -148,11 +157,11 @@ class Commits:
         except StorageFault:
             if owing:  # deleting may work where adding does not: a full disk and the reserve file
                 self.intake.flush(settle)
-                self._settled(owing, delivered)
+                self._settled(owing, delivered, buried)
             raise
         for desk in dirty:
             desk.dirty = False
-        self._settled(owing, delivered)
+        self._settled(owing, delivered, buried)
         if written.accepted:
             self.counts.add(written.at_ms, accepted=written.accepted)
             self.watchers.passed(self.intake.passing, written.accepted)
@@ -164,9 +173,14 @@ class Commits:
             self.board.unnote("storage")
             self.watchers.changed()
 
-    def _settled(self, owing: list[Delivery], delivered: int) -> None:
+    def _settled(self, owing: list[Delivery], delivered: int, buried: Mapping[str, int]) -> None:
         for delivery in owing:
             delivery.owed.clear()
+            delivery.condemned.clear()
+        for app_id, events in buried.items():
+            log.warning(
+                "buried events that the far end never acknowledged app=%s count=%d", app_id, events
+            )
         if delivered:
             now_ms = self.wall_ms()
             self.counts.add(now_ms, delivered=delivered)

@@ -7,7 +7,8 @@ Invariants:
     1. Batches are lent in the order of acceptance, each row to at most one batch at a time.
     2. After ``Release`` nothing is lent; lending starts again from the oldest row, and only
        after what was acknowledged before is written (the core settles first).
-    3. Only what the rule orders is settled.
+    3. Only what the rule orders is settled; only what :mod:`agent.rules.poison` condemns is
+       buried, in the commit that follows, and stays condemned until a commit holds it.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.adapters.outbox import Outbox
-from agent.adapters.segments import Batch
+from agent.adapters.segments import Batch, split
 from agent.adapters.websocket_link import WebSocketLink
 from agent.door import LinkStatus
 from agent.rules.batching import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
 from agent.rules.endpoints import endpoint_url
-from agent.rules.link import (
+from agent.rules.endurance import Hold, dialled, left_s, waiting
+from agent.rules.link import LinkRule
+from agent.rules.notices import (
     Dial,
     Drained,
     HangUp,
     Lease,
     Leased,
-    LinkRule,
     Lost,
     Notice,
     Offered,
@@ -36,10 +38,13 @@ from agent.rules.link import (
     Received,
     Release,
     Remember,
+    Restarted,
     SendHeartbeat,
     Settle,
+    Start,
     State,
 )
+from agent.rules.poison import Doubts, frames
 from agent.runtime.desk import Desk
 from agent.runtime.wire import WireLog
 from tracking.errors import StorageFault
@@ -56,6 +61,15 @@ class Owed:
     ids: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Condemned:
+    """An event that the far end will never acknowledge, not buried yet."""
+
+    batch: Batch
+    id: str
+    detail: str
+
+
 @dataclass(slots=True)
 class Delivery:
     """Carries one app's events to one far end.
@@ -70,7 +84,9 @@ class Delivery:
         settle_now: The same, at once: before anything is lent again (invariant 2).
         storage_failed: Hears why nothing could be lent, and offers again later.
         wall_ms: Unix milliseconds.
+        doubts: Finds the events that are never acknowledged.
         owed: Acknowledgements for the core's next commit.
+        condemned: Dead letters for the same.
         waiters: Wire id → what to call when the far end has confirmed it; shared by all.
 
     """
@@ -86,7 +102,9 @@ class Delivery:
     wall_ms: Callable[[], int]
     wire: WireLog
     waiters: dict[str, Callable[[], None]]
+    doubts: Doubts
     owed: list[Owed] = field(default_factory=list)
+    condemned: list[Condemned] = field(default_factory=list)
     dials: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
@@ -94,9 +112,16 @@ class Delivery:
     last_ack_ms: int | None = None
     since_ms: int = 0
     _state: State = State.IDLE
+    _dialled: bool = False  # since the start of the program
+    _parked_for: str = ""  # the code of a park that was told and has not ended
     _batch: int = 0
     _lent_to: int = 0  # the newest row that is lent, or 0
     _flight: dict[int, tuple[Batch, float]] = field(default_factory=dict)
+
+    @property
+    def owes(self) -> bool:
+        """Whether the next commit has something to write of this stream."""
+        return bool(self.owed or self.condemned)
 
     def feed(self, notice: Notice, now_s: float) -> None:
         """Give the rule a notice and carry out what it orders."""
@@ -107,17 +132,33 @@ class Delivery:
         self._obey(self.rule.feed(notice, now_s), now_s)
         if self.rule.state is not self._state:
             self._changed(was_live, notice)
+            self._keep_hold(now_s)
+        elif self.desk.profile.hold is not None and self.rule.proven(now_s):
+            self._hold(None)
 
     def offer(self, now_s: float) -> None:
         """Say that there is something to send."""
         if self.rule.state is State.LIVE:
             self.feed(Offered(), now_s)
+        elif self.rule.state is State.WAITING and self.doubts.only_suspects:
+            self.feed(Start(), now_s)  # the road is well: what is new need not wait for suspects
+
+    def begin(self, now_s: float) -> None:
+        """Dial for the first time since the program's start, when what was kept allows it."""
+        hold, now_ms, backoff = self.desk.profile.hold, self.wall_ms(), self.rule.backoff
+        if hold is None or hold.endpoint != self.endpoint:
+            self.feed(Start(), now_s)
+            return
+        wait_s = left_s(hold, self.endpoint, now_ms, backoff)
+        self.feed(Restarted(hold.attempt, wait_s, hold.named), now_s)
 
     def _obey(self, orders: list[Order], now_s: float) -> None:
         for order in orders:
             match order:
                 case Dial(dial=dial, form=form):
                     self.dials += 1
+                    self.doubts.dialled()
+                    self._count_start()
                     self.link.dial(dial, endpoint_url(self.endpoint, self.desk.app_id, form))
                 case HangUp(dial=dial):
                     self.link.hang_up(dial)
@@ -128,9 +169,10 @@ class Delivery:
                 case Settle(batch=number, ids=ids, whole=whole):
                     self._settle(number, ids, whole, now_s)
                 case Release():
+                    self._doubt(now_s)
                     self._flight.clear()
                     self._lent_to = 0
-                    if self.owed:
+                    if self.owes:
                         self.settle_now()
                 case Remember(form=form):
                     self.desk.change(form=form)
@@ -151,7 +193,8 @@ class Delivery:
         self._batch += 1
         self._lent_to = batch.last
         self._flight[self._batch] = (batch, now_s)
-        self._send(dial, wrap([batch.body]))
+        self._send_batch(dial, batch)
+        self.doubts.lent(self._batch, batch.ids, now_s)
         self._obey(self.rule.feed(Leased(self._batch, frozenset(batch.ids)), now_s), now_s)
 
     def _heartbeat(self, dial: int) -> None:
@@ -162,6 +205,23 @@ class Delivery:
         self.wire.add(self.wall_ms(), self.desk.app_id, "sent", frame)
         self.link.heartbeat(dial, frame)
 
+    def _send_batch(self, dial: int, batch: Batch) -> None:
+        """Send it in one frame, but for suspects: each of those in a frame of its own."""
+        alone = self.doubts.alone(batch.ids)
+        if not alone:
+            self._send(dial, wrap([batch.body]))
+            return
+        events = split(batch.body)
+        for part in frames(batch.ids, alone):
+            self._send(dial, wrap(events[part]))
+
+    def _doubt(self, now_s: float) -> None:
+        """The dial has ended: condemn what it was overtaken on once too often."""
+        for culprit in self.doubts.ended(now_s):
+            batch, _ = self._flight[culprit.batch]
+            detail = f"on {culprit.strikes} dials in a row, by {self.endpoint}"
+            self.condemned.append(Condemned(batch, culprit.id, detail))
+
     def _send(self, dial: int, frame: bytes) -> None:
         self.sent_bytes += len(frame)
         self.wire.add(self.wall_ms(), self.desk.app_id, "sent", frame)
@@ -171,6 +231,7 @@ class Delivery:
         batch, lent_s = self._flight[number]
         if whole:
             del self._flight[number]
+        self.doubts.acknowledged(number, ids, whole=whole)
         self.latency_ms = (now_s - lent_s) * 1000
         self.last_ack_ms = self.wall_ms()
         self.owed.append(Owed(batch, ids))
@@ -182,15 +243,46 @@ class Delivery:
     def _changed(self, was_live: bool, notice: Notice) -> None:
         """Keep when the state that people see began, and log the turns of the road."""
         state, self._state = self.rule.state, self.rule.state
+        parked_for = ""
+        if state is State.PARKED and self.rule.reason is not None:
+            parked_for = self.rule.reason.code
+        still_parked = bool(parked_for) and parked_for == self._parked_for
         if state is State.LIVE:
             self.since_ms = self.wall_ms()
             log.info("connected app=%s dial=%d", self.desk.app_id, self.rule.dial)
+        elif still_parked:
+            pass  # an outage's later attempts do not restart it
         elif was_live or state in (State.IDLE, State.PARKED) or not self.since_ms:
-            self.since_ms = self.wall_ms()  # an outage began; its later attempts do not restart it
+            self.since_ms = self.wall_ms()
         if isinstance(notice, Lost) and was_live:
             log.info("lost the far end app=%s code=%s", self.desk.app_id, notice.fault.code)
-        if state is State.PARKED and self.rule.reason is not None:
-            log.warning("parked app=%s code=%s", self.desk.app_id, self.rule.reason.code)
+        if parked_for and not still_parked:
+            log.warning("parked app=%s code=%s", self.desk.app_id, parked_for)
+        if state is not State.DIALING:
+            self._parked_for = parked_for
+
+    # --- what outlives the program --------------------------------------------------------------
+
+    def _count_start(self) -> None:
+        if not self._dialled:
+            self._dialled = True
+            hold, backoff, rng = self.desk.profile.hold, self.rule.backoff, self.rule.rng
+            self._hold(dialled(hold, self.endpoint, self.wall_ms(), backoff, rng))
+
+    def _keep_hold(self, now_s: float) -> None:
+        """A state began: keep a wait that is worth it."""
+        rule = self.rule
+        if rule.state is not State.WAITING or rule.next_try is None:
+            return
+        wait_s, named = rule.next_try - now_s, rule.held(now_s)
+        hold = waiting(self.endpoint, rule.attempt, wait_s, self.wall_ms(), named=named)
+        if hold is not None:
+            self._hold(hold)
+
+    def _hold(self, hold: Hold | None) -> None:
+        if hold != self.desk.profile.hold:
+            self.desk.change(hold=hold)
+            self.settle()
 
     def status(self, now_ms: int, now_s: float) -> LinkStatus:
         """Return what the window shows of this connection."""

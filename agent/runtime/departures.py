@@ -14,7 +14,9 @@ from pathlib import Path
 from agent.adapters.outbox import Outbox
 from agent.adapters.websocket_link import Died, WebSocketLink
 from agent.rules.cadence import SleepWatch
-from agent.rules.link import LinkRule, Notice, Slept, Start, Stop, Tick
+from agent.rules.link import LinkRule
+from agent.rules.notices import Notice, Slept, Start, Stop, Tick
+from agent.rules.poison import Doubts
 from agent.runtime.delivery import Delivery
 from agent.runtime.desk import Desk
 from agent.runtime.means import Means
@@ -89,7 +91,7 @@ class Departures:
             except RuntimeError:  # the loop has ended; this link is being stopped too
                 log.debug("a link spoke after the end app=%s", app_id)
 
-        self.by_app[app_id] = Delivery(
+        self.by_app[app_id] = delivery = Delivery(
             desk=desk,
             endpoint=endpoint,
             rule=LinkRule(
@@ -112,10 +114,13 @@ class Departures:
             wall_ms=self.means.wall_ms,
             wire=self.wire,
             waiters=self.waiters,
+            doubts=Doubts(fair_s=self.link.ack_timeout_s / 3),
         )
-        self.by_app[app_id].link.start()
+        delivery.link.start()
         if not self.halted:
-            self.tell(app_id, Start())
+            delivery.begin(self.means.mono_s())
+            self._set_timer(app_id, delivery)
+            self.changed()
 
     def tell(self, app_id: str, notice: Notice) -> None:
         """Give one delivery a notice, and wake again when its rule wants it."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from agent.rules.consent import Consent
+from agent.rules.endurance import Hold
 from agent.rules.quota import Bucket
 from agent.rules.sessions import Session
 from agent.rules.stamp import Identity
@@ -28,6 +29,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         recent: Session ids used before, newest last.
         form: The endpoint form that the far end accepted: ``seed`` or ``track``.
         user_id: The last user the app named, told in an ``init`` of ours.
+        hold: How hard its far end was tried in vain; None once a link has proved itself.
 
     """
 
@@ -36,6 +38,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     recent: tuple[int, ...] = ()
     form: str = ""
     user_id: str | None = None
+    hold: Hold | None = None
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from agent.rules.link import (
     Stop,
     Tick,
 )
-from tracking.errors import Fault, Refused, SettingsFault, Throttled, Unproven
+from tracking.errors import Fault, Refused, SecretFault, SettingsFault, Throttled, Unproven
 
 # --- dialing -----------------------------------------------------------------------------------
 
@@ -151,7 +151,7 @@ def test_the_form_that_worked_is_told_once() -> None:
 # --- refusals and delays -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", [Refused("no", status=401), Refused("no"), SettingsFault("no")])
+@pytest.mark.parametrize("fault", [SecretFault("locked"), SettingsFault("no")])
 def test_a_refusal_parks_until_a_person_acts(fault: Fault) -> None:
     rule = a_rule()
     rule.feed(Start(), 0.0)
@@ -164,11 +164,37 @@ def test_a_refusal_parks_until_a_person_acts(fault: Fault) -> None:
     assert rule.feed(Start(), 1e6) == [Dial(2, "seed")]
 
 
+@pytest.mark.parametrize("fault", [Refused("no", status=401), Refused("no", status=403)])
+def test_a_refusal_parks_and_is_asked_again_once_an_hour(fault: Fault) -> None:
+    rule = a_rule(chance=0.5)
+    rule.feed(Start(), 0.0)
+    now = 1.0
+    for dial in (2, 3, 4):
+        assert fail(rule, fault, now) == []
+        assert rule.state is State.PARKED
+        assert rule.reason is fault
+        assert rule.deadline == now + 3600 + 0.5 * 300, "an hour, and jitter for the fleet"
+        for notice in (Tick(), Offered(), Slept(10_000)):
+            assert rule.feed(notice, now + 3600) == []
+        now = rule.deadline
+        assert rule.feed(Tick(), now) == [Dial(dial, "seed")]
+    assert rule.feed(Opened(4), now)
+    assert rule.state is State.LIVE, "the deploy was put right, and nobody pressed anything"
+
+
+def test_a_person_need_not_wait_for_that_hour() -> None:
+    rule = a_rule()
+    rule.feed(Start(), 0.0)
+    fail(rule, Refused("no", status=403), 0.0)
+    assert rule.feed(Start(), 5.0) == [Dial(2, "seed")]
+
+
 def test_a_404_long_after_opening_is_no_matter_of_forms() -> None:
     rule = a_live_rule()
     assert fail(rule, Refused("gone", status=404), 5.0) == []
     assert rule.state is State.PARKED
-    assert rule.deadline is None
+    assert rule.form == "seed"
+    assert rule.deadline == 5.0 + 3600 + 150
 
 
 def test_a_named_delay_is_a_floor_even_for_a_person_and_after_sleep() -> None:

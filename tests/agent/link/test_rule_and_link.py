@@ -65,7 +65,8 @@ def test_a_refused_key_is_parked_after_one_question(courier: Couriers, far_end: 
     here = courier(there.url, events=3).start()
     here.run_until(lambda: here.rule.state is State.PARKED)
     assert there.paths == ["/acme/"]
-    assert here.rule.deadline is None
+    assert here.rule.deadline is not None
+    assert here.rule.deadline > time.monotonic() + 3500
 
 
 def test_a_far_end_that_is_busy_is_left_alone_for_as_long_as_it_says(
