@@ -219,6 +219,7 @@ class Core:
         self.watchers.close()
         self.farsight.want(wanted=False)
         self.halting.close()
+        self.departures.rest()
         await asyncio.to_thread(self.departures.close)
         await asyncio.to_thread(self.housing.close)
         for errand in self._errands:

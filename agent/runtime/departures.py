@@ -1,7 +1,9 @@
 """All ways out: one delivery per app with an upstream, their timers, and the machine's sleep.
 
 Owned by the core thread. Each delivery's rule says when it next wants to be asked; that is the
-only timer there is, so an idle agent is woken by heartbeats and by nothing else.
+only timer there is, so an idle agent is woken by heartbeats and by nothing else. That the machine
+slept is heard from the clock itself where it can say so (:mod:`agent.adapters.clock_watch`), and
+found by each heartbeat's turn everywhere.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.adapters.clock_watch import ClockWatch, open_timer
 from agent.adapters.outbox import Outbox
 from agent.adapters.websocket_link import Died, WebSocketLink
 from agent.rules.cadence import SleepWatch
@@ -71,6 +74,7 @@ class Departures:
         self._loop = asyncio.get_running_loop()
         self._sleep = SleepWatch(means.wall_ms() / 1000, means.mono_s())
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._clock = ClockWatch(self._loop, self.look_for_sleep, open_timer())
         self._closed = False
 
     def open(self, desk: Desk, endpoint: str) -> None:
@@ -150,11 +154,15 @@ class Departures:
             if app_id in (None, known):
                 self.tell(known, Start())
 
-    def close(self) -> None:
-        """Stop every link; nothing is fed any more."""
+    def rest(self) -> None:
+        """Feed nothing any more; on the loop's thread, before :meth:`close`."""
         self._closed = True
+        self._clock.close()
         for timer in self._timers.values():
             timer.cancel()
+
+    def close(self) -> None:
+        """Stop every link; waits for their threads, so not on the loop's."""
         for delivery in self.by_app.values():
             delivery.link.stop()
 
