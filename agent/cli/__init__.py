@@ -8,15 +8,18 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.cli.shell import (
     BUG,
+    DEGRADED,
     INTERRUPTED,
     OK,
     PIPE_CLOSED,
@@ -40,6 +43,9 @@ class Command(NamedTuple):
     example: str
 
 
+#: Where the output goes has no room left; files are the adapters' own, and already translated.
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+HOSTS: tuple[list[str], ...] = ([], ["agent"])  #: These write more than their output.
 _HERE = "agent.cli"
 COMMANDS = {
     command.name: command
@@ -192,7 +198,11 @@ def main(
     except BrokenPipeError:
         _forget_the_pipe()
         return PIPE_CLOSED
-    except Exception:  # the border between us and the shell: a bug is exit code 70, not 1
+    except Exception as exc:  # the border between us and the shell: a bug is exit code 70, not 1
+        if isinstance(exc, OSError) and exc.errno in NO_ROOM and words[:1] not in HOSTS:
+            _forget_the_pipe()
+            shell.complain(f"the output cannot be written: {exc.strerror}")
+            return DEGRADED
         import traceback
 
         traceback.print_exc(file=shell.err)
@@ -203,6 +213,7 @@ def main(
 
 def own_shell(face: Callable[[Mapping[str, str], bool], int] | None = None) -> Shell:
     """Return the shell of this process."""
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an arrow is no reason to fail in an old locale
             stream.reconfigure(errors="backslashreplace")
@@ -215,6 +226,16 @@ def own_shell(face: Callable[[Mapping[str, str], bool], int] | None = None) -> S
         entrance=_entrance,
         face=face,
     )
+
+
+def _open_what_is_closed() -> None:
+    """Give a process that was started with ``>&-`` or ``<&-`` streams that lead nowhere."""
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")
 
 
 def _running_agent() -> Door:

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from agent.adapters.places import Places
-from agent.cli.parser import one_of
+from agent.cli.parser import one_of, text
 from agent.cli.shell import OK, Shell, UsageFault
 from agent.cli.table import rows
 from agent.settings import load, set_value
@@ -27,7 +27,7 @@ def declare(_name: str, parser: Parser) -> None:
         type=one_of(*WORDS_AFTER),
         help="show (default), check, path, or set KEY VALUE",
     )
-    parser.add_argument("words", nargs="*", metavar="KEY VALUE", help="of set")
+    parser.add_argument("words", nargs="*", metavar="KEY VALUE", type=text, help="of set")
     parser.json_option()
     parser.set_defaults(run=config)
 

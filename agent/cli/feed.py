@@ -136,7 +136,12 @@ def _print(summary: Summary, shell: Shell, *, interrupted: bool, as_json: bool) 
             f" ({count(round(rate))} per second)."
         )
         if summary.heartbeats:
-            shell.say(f"{count(summary.heartbeats)} heartbeats left out: states, not events.")
+            many = (
+                "1 heartbeat"
+                if summary.heartbeats == 1
+                else f"{count(summary.heartbeats)} heartbeats"
+            )
+            shell.say(f"{many} left out: states, not events.")
         for bad in summary.bad_lines[:SHOWN_BAD]:
             shell.complain(f"line {bad.line}: {visible(bad.why)}")
         if summary.bad > SHOWN_BAD:

@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
 
     def app_option(self, what: str) -> None:
         """Add the option that chooses an app."""
-        self.add_argument("--app", metavar="ID", help=what)
+        self.add_argument("--app", metavar="ID", type=text, help=what)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -81,6 +81,15 @@ def one_of(*words: str) -> Callable[[str], str]:
         raise argparse.ArgumentTypeError(f"{text!r} is not known{hint}")
 
     return read
+
+
+def text(word: str) -> str:
+    """Read a word that will travel as UTF-8; a shell hands on any bytes."""
+    try:
+        word.encode()
+    except UnicodeEncodeError as exc:
+        raise argparse.ArgumentTypeError(f"{word!r} is not text in UTF-8") from exc
+    return word
 
 
 def duration_s(text: str) -> float:

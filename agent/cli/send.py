@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent.cli.parser import one_of
+from agent.cli.parser import one_of, text
 from agent.cli.shell import DEGRADED, OK, Shell, UsageFault
 from agent.rules.wording import span, visible
 
@@ -21,7 +21,9 @@ LONGEST_WAIT_S = 86400.0
 
 def declare(_name: str, parser: Parser) -> None:
     """Add the options of `send`."""
-    parser.add_argument("name", metavar="NAME", help="what happened, as in build.finished")
+    parser.add_argument(
+        "name", metavar="NAME", type=text, help="what happened, as in build.finished"
+    )
     parser.app_option("the app that reports; without it the settings' first")
     parser.add_argument(
         "--payload",
@@ -29,7 +31,11 @@ def declare(_name: str, parser: Parser) -> None:
         help="the event's own properties: a JSON object, a file that holds one, or standard input",
     )
     parser.add_argument(
-        "--type", metavar="T", default="event", help="event (default), error, userid, props, …"
+        "--type",
+        metavar="T",
+        type=text,
+        default="event",
+        help="event (default), error, userid, props, …",
     )
     parser.add_argument(
         "--wait",
@@ -71,17 +77,19 @@ def send(args: argparse.Namespace, shell: Shell) -> int:
     return DEGRADED if missed else OK
 
 
-def _payload(text: str, shell: Shell) -> dict[str, Any]:
-    if text == "-":
-        where, raw = "standard input", shell.inward.read(MAX_PAYLOAD_BYTES + 1).encode()
-    elif text.startswith("@"):
-        where, raw = text[1:], _file(Path(text[1:]))
+def _payload(said: str, shell: Shell) -> dict[str, Any]:
+    if said == "-":
+        where, raw = "standard input", _standard_input(shell)
+    elif said.startswith("@"):
+        where, raw = said[1:], _file(Path(said[1:]))
     else:
-        where, raw = "--payload", text.encode("utf-8", "surrogateescape")
+        where, raw = "--payload", said.encode("utf-8", "surrogateescape")
     if len(raw) > MAX_PAYLOAD_BYTES:
         raise UsageFault(f"{where} holds more than {MAX_PAYLOAD_BYTES} bytes")
     try:
         payload = msgspec.json.decode(raw)
+    except RecursionError:
+        raise UsageFault(f"{where} is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise UsageFault(
             f"{where} is not JSON: {exc}",
@@ -92,6 +100,15 @@ def _payload(text: str, shell: Shell) -> dict[str, Any]:
     return payload
 
 
+def _standard_input(shell: Shell) -> bytes:
+    """Read bytes: what is no text at all is to be refused as JSON, not as a mistake of ours."""
+    binary = getattr(shell.inward, "buffer", None)
+    if binary is None:  # a stream of text, as a caller in this process may give
+        return shell.inward.read(MAX_PAYLOAD_BYTES + 1).encode()
+    raw: bytes = binary.read(MAX_PAYLOAD_BYTES + 1)
+    return raw
+
+
 def _file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
@@ -100,11 +117,11 @@ def _file(path: Path) -> bytes:
         raise UsageFault(f"{path} cannot be read: {exc.strerror}") from exc
 
 
-def _seconds(text: str) -> float:
+def _seconds(word: str) -> float:
     try:
-        seconds = float(text)
+        seconds = float(word)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= LONGEST_WAIT_S:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 86400")
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number of seconds from 0 to 86400")
     return seconds

@@ -83,12 +83,13 @@ def apps(shell: Shell, *, as_json: bool) -> int:
 
 def wire(shell: Shell, app_id: str | None, limit: int, *, as_json: bool) -> int:
     """Print the newest frames exactly as they were on the wire, oldest first."""
-    frames = shell.door().wire(app_id=app_id, limit=limit)
+    frames = shell.door().wire(app_id=app_id, limit=limit)[::-1]  # the door's newest come first
     if as_json:
         shell.json(frames)
         return OK
     if not frames:
-        shell.say("Nothing has left this machine yet.")
+        whose = "" if app_id is None else f" for {visible(app_id, 60)}"
+        shell.say(f"Nothing has left this machine{whose} yet.")
     for frame in frames:
         arrow = "→" if frame.direction == "sent" else "←"
         shell.say(f"{clock(frame.at_ms)} {arrow} {visible(frame.app_id)} {size(frame.size)}")

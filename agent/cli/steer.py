@@ -16,7 +16,7 @@ def declare(name: str, parser: Parser) -> None:
     """Add the options of one of these commands."""
     match name:
         case "pause":
-            from agent.cli.parser import duration_s
+            from agent.cli.parser import duration_s, text
 
             parser.add_argument(
                 "--for",
@@ -26,7 +26,11 @@ def declare(name: str, parser: Parser) -> None:
                 help="30m, 1h, 1h30m, 2d; without it, until `homing resume`",
             )
             parser.add_argument(
-                "--reason", metavar="TEXT", default="you asked", help="shown beside the pause"
+                "--reason",
+                metavar="TEXT",
+                type=text,
+                default="you asked",
+                help="shown beside the pause",
             )
             parser.json_option()
             parser.set_defaults(

@@ -350,3 +350,21 @@ def test_sigint_ends_a_real_command_without_a_traceback(words: list[str]) -> Non
     child.send_signal(signal.SIGINT)
     _, complained = child.communicate(timeout=20)
     assert (child.returncode, complained) == (130, "")
+
+
+def test_output_without_room_is_told_in_a_sentence(home: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "homing", "version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "homing: the output cannot be written: No space left on device\n"
+
+
+def test_closed_streams_are_no_mistake_of_ours(home: Path) -> None:
+    command = f"exec {sys.executable} -m homing version <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 0

@@ -201,7 +201,7 @@ def test_lines_may_be_events_or_frames_and_name_their_apps(
         ("acme-notes", None),
     ]
     assert agent.stored[2][1] == 7, "an id keeps its JSON type"
-    assert "1 heartbeats left out" in importing.said
+    assert "1 heartbeat left out" in importing.said
 
 
 def test_bad_lines_are_named_by_number_and_stop_nothing(

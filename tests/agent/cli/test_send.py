@@ -55,3 +55,37 @@ def test_waiting_for_delivery_is_told_in_words_and_in_the_exit_code(desk: Any) -
     desk.door.sent = Sent(ids=("8ZyUbx",), delivered=True)
     assert desk.run("send", "x", "--wait", "delivered", "--json") == 0
     assert json.loads(desk.said) == {"ids": ["8ZyUbx"], "delivered": True}
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (b"\xff\xfe\x00", "standard input is not JSON"),
+        (b"[" * 100_000, "standard input is nested too deeply"),
+    ],
+)
+def test_bytes_that_are_no_text_are_refused_and_are_no_mistake_of_ours(
+    desk: Any, raw: bytes, why: str
+) -> None:
+    desk.inward = io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8")
+    assert desk.run("send", "x", "--payload", "-") == 64
+    assert why in desk.complained
+    assert not desk.door.asked
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["send", "\udcff"],
+        ["send", "x", "--app", "\udcff"],
+        ["send", "x", "--type", "\udcff"],
+        ["pause", "--reason", "\udcff"],
+        ["wire", "--app", "\udcff"],
+        ["config", "set", "log.level", "\udcff"],
+    ],
+    ids=" ".join,
+)
+def test_a_word_that_cannot_travel_as_utf8_is_refused(desk: Any, words: list[str]) -> None:
+    assert desk.run(*words) == 64
+    assert "is not text in UTF-8" in desk.complained
+    assert not desk.door.asked

@@ -109,11 +109,11 @@ def test_no_app_yet_is_a_sentence_with_a_next_step(
     assert "homing send" in desk.said
 
 
-def test_the_wire_shows_frames_whole_with_direction_and_size(desk: Any) -> None:
+def test_the_wire_shows_frames_whole_and_the_oldest_first(desk: Any) -> None:
     sent = '{"data":[{"type":"heartbeat"}]}'
-    desk.door.frames = (
-        WireEntry(at_ms=0, app_id="a", direction="sent", size=31, text=sent),
+    desk.door.frames = (  # as the agent answers: the newest first
         WireEntry(at_ms=1, app_id="a", direction="received", size=2, text="{}"),
+        WireEntry(at_ms=0, app_id="a", direction="sent", size=31, text=sent),
     )
     assert desk.run("wire", "--app", "a", "--limit", "5") == 0
     assert desk.door.asked == [("wire", ("a", 5))]
@@ -128,3 +128,5 @@ def test_the_wire_shows_frames_whole_with_direction_and_size(desk: Any) -> None:
 def test_an_empty_wire_says_so(desk: Any) -> None:
     assert desk.run("wire") == 0
     assert desk.said == "Nothing has left this machine yet.\n"
+    assert desk.run("wire", "--app", "acme-notes") == 0
+    assert desk.said == "Nothing has left this machine for acme-notes yet.\n"
