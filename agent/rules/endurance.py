@@ -6,7 +6,8 @@ time of the next try are kept, and they go when a link has proved itself.
 
 The first dial after a start counts as a failure until a link has lived: an agent that connects
 and dies of it, once a second, never sees a dial fail. The first starts cost nothing; from
-``KEPT_FROM`` failures on each has its wait. A person who asks is dialled for at once, as ever.
+``KEPT_FROM`` failures on each has its wait, of 8 s at most if the far end acknowledged anything.
+A person who asks is dialled for at once, as ever.
 
 The wall clock may have been set meanwhile: a wait is never longer than the rule would have made
 it, and one for another endpoint is nothing at all.
@@ -56,6 +57,17 @@ def dialled(
     attempt = 1 if hold is None or hold.endpoint != endpoint else hold.attempt + 1
     wait_s = backoff.wait_s(attempt, rng) if attempt >= KEPT_FROM else 0.0
     return Hold(endpoint=endpoint, attempt=attempt, until_ms=now_ms + round(wait_s * 1000))
+
+
+def acknowledged(hold: Hold, now_ms: int, backoff: Backoff, rng: Callable[[], float]) -> Hold:
+    """Return what to keep when a far end acknowledged: short waits, as for the link's rule.
+
+    A link that works until something kills the agent is no reason to keep events for minutes.
+    """
+    if hold.attempt <= KEPT_FROM:
+        return hold
+    until_ms = min(hold.until_ms, now_ms + round(backoff.wait_s(KEPT_FROM, rng) * 1000))
+    return Hold(endpoint=hold.endpoint, attempt=KEPT_FROM, until_ms=until_ms)
 
 
 def waiting(endpoint: str, attempt: int, wait_s: float, now_ms: int, *, named: bool) -> Hold | None:

@@ -23,7 +23,7 @@ from agent.adapters.websocket_link import WebSocketLink
 from agent.door import LinkStatus
 from agent.rules.batching import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
 from agent.rules.endpoints import endpoint_url
-from agent.rules.endurance import Hold, dialled, left_s, waiting
+from agent.rules.endurance import Hold, acknowledged, dialled, left_s, waiting
 from agent.rules.link import LinkRule
 from agent.rules.notices import (
     Dial,
@@ -232,6 +232,9 @@ class Delivery:
         if whole:
             del self._flight[number]
         self.doubts.acknowledged(number, ids, whole=whole)
+        hold = self.desk.profile.hold
+        if hold is not None:
+            self._hold(acknowledged(hold, self.wall_ms(), self.rule.backoff, self.rule.rng))
         self.latency_ms = (now_s - lent_s) * 1000
         self.last_ack_ms = self.wall_ms()
         self.owed.append(Owed(batch, ids))

@@ -5,7 +5,15 @@ from __future__ import annotations
 import random
 
 from agent.rules.backoff import Backoff
-from agent.rules.endurance import DAY_MS, KEPT_FROM, Hold, dialled, left_s, waiting
+from agent.rules.endurance import (
+    DAY_MS,
+    KEPT_FROM,
+    Hold,
+    acknowledged,
+    dialled,
+    left_s,
+    waiting,
+)
 
 CURVE = Backoff()
 THERE = "wss://there.example"
@@ -52,3 +60,12 @@ def test_a_supervisor_that_starts_the_agent_each_second_for_a_day_dials_a_few_hu
     assert len(dials) < 800
     busiest = max(sum(start <= dial < start + 3600 for dial in dials) for start in dials)
     assert busiest < 60
+
+
+def test_a_far_end_that_acknowledged_is_waited_for_a_few_seconds_at_most() -> None:
+    rng = random.Random(3).random
+    hold = None
+    for _ in range(50):  # an agent that is killed again and again, and delivers in between
+        hold = acknowledged(dialled(hold, THERE, NOW_MS, CURVE, rng), NOW_MS, CURVE, rng)
+        assert left_s(hold, THERE, NOW_MS, CURVE) <= 8.0
+        assert hold.attempt <= KEPT_FROM

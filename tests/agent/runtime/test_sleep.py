@@ -158,14 +158,13 @@ def test_after_eight_hours_every_link_dials_again_with_one_heartbeat_and_no_alar
             await until(lambda: all(len(far.connections) == 2 for far in fars), within_s=5.0)
             await here.report("good morning")
             await until(lambda: here.account().pending == 0)
-            await until(
-                lambda: all(far.heartbeats(at) for far, at in zip(fars, slept_at, strict=True))
-            )
+            awake = list(zip(fars, slept_at, strict=True))
+            await until(lambda: all(far.heartbeats(at) for far, at in awake))
 
             departures.look_for_sleep()  # a heartbeat's turn looks again, and finds nothing
             await turns()
             assert [len(far.connections) for far in fars] == [2, 2]
-            assert [far.heartbeats(at) for far, at in zip(fars, slept_at, strict=True)] == [1, 1]
+            assert [far.heartbeats(at) for far, at in awake] == [1, 1]
             status = core.status()
             assert [notice for notice in status.notices if notice.severity != "info"] == []
             assert status.sentence.state == "live"
