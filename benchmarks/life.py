@@ -90,7 +90,7 @@ def _watch(process: Process, seconds: float, what: str, *, pss_most: float) -> l
     time.sleep(seconds)
     process.check_alive()
     cpu_ms = (process.cpu_us() - cpu) / 1000
-    woken = (process.wakeups() - wakeups) / seconds
+    woken = sum(n - wakeups.get(task, 0) for task, n in process.wakeups().items()) / seconds
     return [
         Row(
             target_id="P10",

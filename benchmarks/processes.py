@@ -145,14 +145,14 @@ class Process:
             int(Path(f"{task}/schedstat").read_text().split()[0]) / 1000 for task in self._tasks()
         )
 
-    def wakeups(self) -> int:
-        """Return how often its threads have gone to sleep, which is how often they were woken."""
-        return sum(
-            int(line.split()[1])
+    def wakeups(self) -> dict[str, int]:
+        """Return how often each thread has gone to sleep, which is how often it was woken."""
+        return {
+            task: int(line.split()[1])
             for task in self._tasks()
             for line in Path(f"{task}/status").read_text().splitlines()
             if line.startswith("voluntary_ctxt_switches")
-        )
+        }
 
     def written_bytes(self) -> int:
         """Return how much it has sent towards the disk."""
