@@ -121,7 +121,7 @@ class Face(QObject):
     @Slot()
     def leave(self) -> None:
         """End the face. The caller stops the agent if it lives in this process."""
-        self._app.quit()
+        QTimer.singleShot(0, self._app.quit)
 
     def close(self) -> None:
         """Take everything down, in the order in which it hangs together."""
@@ -285,7 +285,8 @@ def _signals_end(app: QApplication) -> Iterator[None]:
             woken.recv(64)
 
     def ended(_number: int, _frame: FrameType | None) -> None:
-        app.quit()
+        # queued, because quit() does nothing before exec() has begun: a signal can be that early
+        QTimer.singleShot(0, app.quit)
 
     notifier.activated.connect(drained)
     before = {number: signal.signal(number, ended) for number in (signal.SIGTERM, signal.SIGINT)}
