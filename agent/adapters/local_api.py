@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Literal, Protocol, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
@@ -22,12 +24,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agent.door import Check, QueuedEvent, Sent, Status, WireEntry
+from agent.rules.wording import visible
 from tracking.endpoints import Sink, error_response, tracking_routes
 from tracking.errors import Fault, RequestFault
 from tracking.events import Limits
 
 MOST_ROWS = 10_000  #: Rows one listing answers at most; `outbox export` streams instead.
 MOST_BODY_BYTES = 1024 * 1024  #: A control request is small; events have their own routes.
+_PATH = re.compile(r" - at `\$\.?([^`]*)`")  # where msgspec says that a value is wrong
+_FIELD = re.compile(r"(?:required|unknown) field `([^`]*)`")
 
 T = TypeVar("T")
 
@@ -103,7 +108,7 @@ def make_app(control: Control, sink: Sink, limits: Limits, *, token: str = "") -
     """
     app = Starlette(
         routes=[*_control_routes(control), *tracking_routes(sink, limits)],
-        exception_handlers={Fault: _on_fault},
+        exception_handlers={Fault: _on_fault, HTTPException: _on_nothing_there},
     )
     return Keyed(app, token) if token else app
 
@@ -133,6 +138,20 @@ async def _on_fault(request: Request, exc: Exception) -> Response:
     return error_response(exc)
 
 
+async def _on_nothing_there(request: Request, exc: Exception) -> Response:
+    """Answer a wrong path or method as every other mistake is answered."""
+    assert isinstance(exc, HTTPException)
+    said = f"{request.method} {visible(request.url.path, 100)}"
+    sentence = {
+        404: f"there is nothing at {said}",
+        405: f"{said} is not how this path is used",
+    }.get(exc.status_code, exc.detail)
+    fault = RequestFault(sentence, status=exc.status_code, advice="See docs/local-api.md.")
+    response = error_response(fault)
+    response.headers.update(exc.headers or {})
+    return response
+
+
 def _json(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
@@ -147,12 +166,20 @@ async def _body(request: Request, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(raw or b"{}", type=shape)
     except msgspec.MsgspecError as exc:
-        raise RequestFault(str(exc), field=str(exc).rpartition("$")[2].strip("`.")) from exc
+        raise RequestFault(f"the body does not fit: {exc}", field=_named(str(exc))) from exc
+
+
+def _named(sentence: str) -> str:
+    """Return the field that a sentence of msgspec's names, or nothing."""
+    path = _PATH.search(sentence)
+    name = _FIELD.search(sentence)
+    parts = (path[1] if path else "", name[1] if name else "")
+    return ".".join(part for part in parts if part)
 
 
 def _limit(request: Request) -> int:
     raw = request.query_params.get("limit", "100")
-    if not raw.isdigit() or not 1 <= int(raw) <= MOST_ROWS:
+    if not (raw.isascii() and raw.isdigit()) or not 1 <= int(raw) <= MOST_ROWS:
         raise RequestFault(f"limit is from 1 to {MOST_ROWS}, got {raw[:40]!r}", field="limit")
     return int(raw)
 
