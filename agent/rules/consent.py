@@ -12,6 +12,8 @@ import enum
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+UNTRACKED = "DO_NOT_TRACK is set where the agent was started"
+
 
 class Consent(enum.Enum):
     """What an app may do; the words of the window and of ``--json``."""

@@ -190,6 +190,16 @@ def _parked(roads: Sequence[Road], kept: str) -> Words:
 
 
 def _nowhere(keeping: str, remarks: Sequence[Remark], kept: str) -> Words:
+    for remark in remarks:
+        if remark.code == "do_not_track":
+            return Words(
+                state="attention",
+                text=_join(sentence_end(visible(remark.text)), kept),
+                code=remark.code,
+                reason=visible(remark.text),
+                since_ms=remark.since_ms,
+                next_step="Unset DO_NOT_TRACK and start the agent again, if you want to report.",
+            )
     match keeping:
         case "starting" | "running":
             return Words(

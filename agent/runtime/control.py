@@ -15,6 +15,7 @@ import msgspec
 from agent.adapters.local_api import SendBody
 from agent.client import News
 from agent.door import Check, QueuedEvent, Sent, Status, WireEntry
+from agent.rules.consent import UNTRACKED, Consent
 from agent.runtime.core import Core
 from agent.runtime.doctor import examine
 from tracking.endpoints import Origin, Receipt
@@ -62,11 +63,16 @@ class Controls:
         core = self.core
         app_id = body.app_id or core.board.default_app
         if app_id is None:
+            if any(desk.consent is Consent.DENIED for desk in core.desks.values()):
+                raise _untracked("")
             raise RequestFault(
                 "there is no app to send for",
                 field="app_id",
                 advice="Declare one in homing.toml, or run `homing keep-here`.",
             )
+        desk = core.desks.get(app_id)
+        if desk is not None and desk.consent is Consent.DENIED:
+            raise _untracked(app_id)
         event: dict[str, object] = {"type": body.type, "name": body.name}
         if body.payload is not None:
             event["payload"] = body.payload
@@ -197,3 +203,13 @@ class Controls:
     async def stop(self) -> None:
         # a moment later, so that this answer still gets out
         asyncio.get_running_loop().call_later(0.05, self.core.stopping.set)
+
+
+def _untracked(app_id: str) -> RequestFault:
+    """Return why a person's event is not kept; an app's own is acknowledged and dropped."""
+    return RequestFault(
+        f"nothing is reported{f' for {app_id}' if app_id else ''}: {UNTRACKED}",
+        field="app_id",
+        status=403,
+        advice="Unset it and start the agent again, if you want to report.",
+    )

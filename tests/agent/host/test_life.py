@@ -21,7 +21,7 @@ from agent.adapters.local_socket import read_loopback
 from agent.client import LOOPBACK_FILE, LocalDoor, find_door
 from agent.host import Agent, HostDoor
 from tests.agent.host.conftest import APPS
-from tracking.errors import AgentGone, AgentRunning, SettingsFault
+from tracking.errors import AgentGone, AgentRunning, RequestFault, SettingsFault
 
 MakeAgent = Callable[..., tuple[Agent, HostDoor]]
 NOBODY = 65_534
@@ -101,6 +101,10 @@ def test_do_not_track_acknowledges_and_keeps_nothing_row_47(
     assert (status, said) == (200, {"reportedIds": [7]})
     assert {app.consent for app in door.status().apps} == {"denied"}
     assert door.status().links == ()
+    assert door.status().sentence.code == "do_not_track"
+    for app_id in (None, "acme-notes"):
+        with pytest.raises(RequestFault, match="DO_NOT_TRACK"):
+            door.send("secret-canary", app_id=app_id)
     assert door.outbox() == ()
     agent.stop()
     for file in agent.places.data.rglob("*"):

@@ -159,6 +159,14 @@ def test_no_far_end_yet_offers_one(keeping: Any, text: str, state: str) -> None:
     assert (words.text, words.state) == (text, state)
 
 
+@pytest.mark.parametrize("keeping", ["off", "offered", "starting", "running"])
+def test_do_not_track_is_the_reason_why_there_is_no_road(keeping: Any) -> None:
+    told = Notice(code="do_not_track", text="Nothing is kept", severity="warning", since_ms=NOW_MS)
+    words = say(keeping=keeping, remarks=[told])
+    assert (words.text, words.code) == ("Nothing is kept.", "do_not_track")
+    assert "DO_NOT_TRACK" in words.next_step
+
+
 def test_what_happened_before_there_was_a_far_end_is_still_safe() -> None:
     assert say(pending=2).text.startswith("No far end yet. 2 events safe. Keep it")
 
