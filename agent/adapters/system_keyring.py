@@ -90,9 +90,15 @@ class Keyring:
         self._ask(question)
 
     def delete(self, service: str, name: str) -> bool:
-        """Delete an entry; tell whether there was one. Raises as :meth:`_ask`."""
+        """Delete an entry; tell whether there was one. Raises as :meth:`_ask`.
+
+        A locked keyring may ask for its password, because a person wants the entry gone; where
+        there is no keyring yet nobody is asked to make one.
+        """
 
         def question(ring: KeyringBackend) -> bool:
+            with contextlib.suppress(SecretFault):
+                refuse_to_prompt(ring)
             if ring.get_password(service, name) is None:
                 return False
             ring.delete_password(service, name)

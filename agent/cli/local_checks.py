@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 
-from agent.adapters.lock import read_holder
+from agent.adapters.lock import is_held, read_holder
 from agent.adapters.places import Places
 from agent.adapters.private_files import is_private_folder
 from agent.adapters.system_keyring import NoKeyring, system_keyring
@@ -98,7 +98,7 @@ def _lock(places: Places) -> Check:
     holder = read_holder(places.lock)
     if holder is None:
         return Check(code="lock", title="Lock", verdict="ok", evidence="nobody holds it")
-    if not _alive(holder.pid):
+    if not is_held(places.lock):  # its number may be another process's by now
         evidence = f"process {holder.pid} held it and has died"
         return Check(code="lock", title="Lock", verdict="ok", evidence=evidence)
     return Check(
@@ -108,16 +108,6 @@ def _lock(places: Places) -> Check:
         evidence=f"process {holder.pid} holds it, but does not answer at {holder.address}",
         repair=f"If it hangs, end it: kill {holder.pid}",
     )
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
 
 
 def _keyring() -> Check:

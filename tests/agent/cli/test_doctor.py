@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from pathlib import Path
@@ -76,6 +77,13 @@ def test_a_process_that_holds_the_lock_and_does_not_answer_is_named(alone: Any) 
         assert str(lock.holder.pid) in held["evidence"]
         assert f"kill {lock.holder.pid}" in held["repair"]
     assert findings(alone)["lock"]["verdict"] == "ok"
+
+
+def test_nobody_is_told_to_kill_a_process_that_was_given_a_dead_agents_number(alone: Any) -> None:
+    places = Places.find({"HOMING_HOME": str(alone.home)}).prepare()
+    Path(places.lock).write_text(f'{{"pid":{os.getpid()},"started_ms":1,"address":"/x"}}', "utf-8")
+    Path(places.lock).chmod(0o600)
+    assert findings(alone)["lock"]["evidence"] == f"process {os.getpid()} held it and has died"
 
 
 def test_a_folder_that_others_can_enter_is_a_warning(alone: Any) -> None:

@@ -122,6 +122,20 @@ except SecretFault as fault:
     assert [file.name for file in (session / "state").iterdir()] == ["device.key"]
 
 
+def test_a_key_is_forgotten_without_asking_for_a_password_to_a_keyring_that_is_not_there(
+    session: Path,
+) -> None:
+    program = (
+        HEAD.replace("PATIENCE", "30")
+        + """
+secrets.device_key()
+print(secrets.forget_device_key() == [sys.argv[1]])
+print(secrets.forget_token("https://stats.example.org", "notes"))
+"""
+    )
+    assert log_in(session, LOCKED, program) == ["True", "False"]
+
+
 def test_a_locked_keyring_is_a_fault_and_no_reason_to_write_a_file(session: Path) -> None:
     head = HEAD.replace("PATIENCE", "30")
     lock = """
