@@ -13,6 +13,7 @@ it refuses it names in its answer (:mod:`agent.cli.lane`).
 from __future__ import annotations
 
 import base64
+import codecs
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -108,6 +109,8 @@ def read(stream: BinaryIO, *, file_hash: bytes, app_id: str | None) -> Iterator[
     number = 0
     while line := stream.readline(longest + 1):
         number += 1
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)  # Windows' editors put one there
         if len(line) > longest:
             while line and not line.endswith(b"\n"):
                 line = stream.readline(CHUNK_BYTES)

@@ -24,7 +24,7 @@ def declare(_name: str, parser: Parser) -> None:
     parser.add_argument(
         "name", metavar="NAME", type=text, help="what happened, as in build.finished"
     )
-    parser.app_option("the app that reports; without it the settings' first")
+    parser.app_option("the app that reports; without it $HOMING_APP, or the settings' first")
     parser.add_argument(
         "--payload",
         metavar="JSON|@FILE|-",
@@ -56,7 +56,7 @@ def send(args: argparse.Namespace, shell: Shell) -> int:
     payload = None if args.payload is None else _payload(args.payload, shell)
     sent = shell.door().send(
         args.name,
-        app_id=args.app,
+        app_id=args.app or shell.env.get("HOMING_APP") or None,
         payload=payload,
         type=args.type,
         wait=args.wait,

@@ -70,3 +70,9 @@ def test_batches_keep_order_and_stay_within_500_events_and_256_kib() -> None:
     assert [len(batch.items) for batch in made] == [2, 2, 1, 500, 1]
     assert [batch.app_id for batch in made] == ["a", "a", "a", "b", "b"]
     assert all(len(batch.frame()) < 257 * 1024 for batch in made)
+
+
+def test_a_byte_order_mark_before_the_first_line_is_no_part_of_it() -> None:
+    first, bad = found(b'\xef\xbb\xbf{"name":"a"}\r\n\xef\xbb\xbf{"name":"b"}')
+    assert isinstance(first, Item)
+    assert isinstance(bad, Bad)

@@ -89,3 +89,12 @@ def test_a_word_that_cannot_travel_as_utf8_is_refused(desk: Any, words: list[str
     assert desk.run(*words) == 64
     assert "is not text in UTF-8" in desk.complained
     assert not desk.door.asked
+
+
+def test_the_environment_may_name_the_app_and_the_option_wins(
+    desk: Any,
+) -> None:
+    desk.env["HOMING_APP"] = "acme-ci"
+    assert desk.run("send", "x") == 0
+    assert desk.run("send", "x", "--app", "acme-notes") == 0
+    assert [words[1] for _, words in desk.door.asked] == ["acme-ci", "acme-notes"]
