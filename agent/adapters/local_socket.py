@@ -156,7 +156,7 @@ def ask(
         except TimeoutError as exc:
             raise AgentGone(f"the agent did not answer within {timeout_s:g} s") from exc
         except (OSError, http.client.HTTPException) as exc:
-            raise AgentGone(f"the agent went away ({type(exc).__name__})", advice=START_IT) from exc
+            raise AgentGone("the agent closed the connection", advice=START_IT) from exc
         if response.status >= 400:
             raise _fault(response.status, raw, response.headers.get("Retry-After", ""))
         return raw
@@ -210,7 +210,7 @@ def listen(address: LocalAddress, path: str, sockets: list[socket.socket]) -> It
                 return
             yield data.encode() if isinstance(data, str) else data
     except (websocket.WebSocketException, OSError) as exc:
-        raise AgentGone(f"the agent went away ({type(exc).__name__})", advice=START_IT) from exc
+        raise AgentGone("the agent closed the connection", advice=START_IT) from exc
     finally:
         with contextlib.suppress(OSError):
             sock.close()

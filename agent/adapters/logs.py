@@ -56,5 +56,5 @@ def begin(folder: Path, level: str, *, on_stderr: bool) -> None:
     for target in targets:
         target.setFormatter(_Escaping(FORMAT))
         root.addHandler(target)
-    for noisy in ("uvicorn.access", "asyncio"):
+    for noisy in ("uvicorn", "asyncio"):  # a line for each connection that comes and goes
         logging.getLogger(noisy).setLevel(logging.WARNING)

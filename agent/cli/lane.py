@@ -135,10 +135,10 @@ class _Lane:
         way = await Lines.of(entrance)
         try:
             await self._pump(way)
-        except (OSError, TimeoutError, EOFError) as exc:
+        except (OSError, TimeoutError, EOFError):
             self._land()
             self.trouble = AgentGone(
-                f"the agent went away ({type(exc).__name__})",
+                "the agent closed the connection",
                 advice="Start it and import the file again: what is stored is not stored twice.",
             )
             return False

@@ -53,4 +53,4 @@ def stream_events(entrance: Entrance, app_id: str) -> Iterator[bytes]:
             if rest:
                 yield rest
         except (OSError, http.client.HTTPException) as exc:
-            raise AgentGone(f"the agent went away ({type(exc).__name__})") from exc
+            raise AgentGone("the agent closed the connection") from exc
