@@ -21,8 +21,10 @@ Acknowledgements are by id, so its neighbours leave the queue on every dial, and
 takes one batch, with all the other suspects, which by then stand together at the front. Far ends
 may refuse a whole frame for one bad event; so from the second strike on a suspect travels in a
 frame of its own between its neighbours' (:func:`frames`), and the innocent are acquitted. What
-remains is the road: a dial that ends for nothing but suspects is not waited for when something
-new comes (:attr:`Doubts.only_suspects`).
+remains is the road. A dial that ends for nothing but suspects is not waited for when something
+new comes (:attr:`Doubts.only_suspects`), and after one on which others were acknowledged the
+waits are short (``agent.rules.link``, invariant 8). On the dial on which they first show, suspects
+from four batches at once fill the window, which costs that dial its rest.
 
 Strikes live in memory: after a restart an event is given its five dials again.
 """
