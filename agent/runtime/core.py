@@ -43,7 +43,6 @@ from agent.runtime.identify import make_identity
 from agent.runtime.intake import PROFILE, Intake
 from agent.runtime.keeper import APP_ID
 from agent.runtime.means import Means
-from agent.runtime.off_loop import off_loop
 from agent.runtime.report import Board, local_glance, snapshot
 from agent.runtime.upkeep import Upkeep
 from agent.runtime.watching import Watchers
@@ -96,7 +95,7 @@ class Core:
         self.desks: dict[str, Desk] = {}
         self.counts = Counts()
         self.wire = WireLog(settings.wire.max_entries)
-        self.farsight = Farsight(self._seen, means.wall_ms, self.run)
+        self.farsight = Farsight(self._seen, means.wall_ms)
         self.watchers = Watchers(self.status, self.farsight.want)
         self.stopping = asyncio.Event()
         self.on_raise: Callable[[], None] | None = None
@@ -122,7 +121,6 @@ class Core:
         )
         self._loop = asyncio.get_running_loop()
         self._errands: set[asyncio.Task[None]] = set()
-        self._naming = asyncio.Lock()
         self.outbox: Outbox
         self.intake: Intake
         self.departures: Departures
@@ -221,8 +219,7 @@ class Core:
         """Stop what leads out, write what is owed, close the outbox."""
         self.stopping.set()
         self.watchers.close()
-        self.farsight.close()
-        self.intake.close()
+        self.farsight.want(wanted=False)
         self.halting.close()
         self.departures.rest()
         await asyncio.to_thread(self.departures.close)
@@ -233,7 +230,7 @@ class Core:
         self.upkeep.close()
         self.outbox.close()
 
-    def run(self, errand: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def run(self, errand: Coroutine[None, None, None]) -> None:
         """Run something beside the loop's work; its death is the agent's."""
         task = self._loop.create_task(errand)
         self._errands.add(task)
@@ -244,7 +241,6 @@ class Core:
                 self.on_death(error)
 
         task.add_done_callback(done)
-        return task
 
     # --- what people see ----------------------------------------------------------------------
 
@@ -329,14 +325,12 @@ class Core:
     async def _identify(self, desk: Desk) -> None:
         """Have an identity made, off this thread: the keyring may block."""
         try:
-            async with self._naming:  # one thread at the keyring, however many apps
-                make = partial(
-                    make_identity,
-                    desk.app_id,
-                    self.secrets,
-                    per_session=self.settings.identity.device_id == "session",
-                )
-                made = await off_loop(make, name="identity")
+            made = await asyncio.to_thread(
+                make_identity,
+                desk.app_id,
+                self.secrets,
+                per_session=self.settings.identity.device_id == "session",
+            )
         except Fault as fault:
             log.warning("no identity could be made app=%s code=%s", desk.app_id, fault.code)
             self.note(fault.code, str(fault), "error")
