@@ -52,7 +52,7 @@ class _Answer(msgspec.Struct):
         """
         if self.code == OverQuota.code:
             return OverQuota(self.error, retry_after_s=CALM_S, advice=self.advice)
-        if self.code == StorageFault.code:
+        if self.code.partition(".")[0] == StorageFault.code:  # "storage.full" among them
             return StorageFault(self.error, advice=self.advice)
         raise RequestFault(self.error, field=self.field, advice=self.advice)
 

@@ -45,7 +45,7 @@ def _settings(places: Places, env: Mapping[str, str]) -> Check:
             repair=fault.advice or f"Edit {file}, then `homing config check`.",
         )
     there = str(file) if file.exists() else f"{file} does not exist, so the defaults apply"
-    apps = f"{len(settings.apps)} apps declared"
+    apps = f"{len(settings.apps)} app{'' if len(settings.apps) == 1 else 's'} declared"
     return Check(code="settings", title="Settings", verdict="ok", evidence=f"{there}; {apps}")
 
 

@@ -46,7 +46,8 @@ def status(shell: Shell, *, as_json: bool) -> int:
 def _print_status(snapshot: Status, shell: Shell) -> None:
     now_ms = snapshot.at_ms
     shell.say(visible(snapshot.sentence.text, 500))
-    if snapshot.keeping == "offered":
+    untracked = snapshot.sentence.code == "do_not_track"  # then a far end here gets nothing either
+    if snapshot.keeping == "offered" and not untracked:
         shell.say("`homing keep-here` keeps events on this computer.")
     for notice in snapshot.notices:
         if notice.text not in snapshot.sentence.text:

@@ -106,7 +106,10 @@ class Page:
             ):
                 line.append(f" {key} ", style="reverse")
                 line.append(f" {does}  ")
-        offered = self.status is not None and self.status.keeping == "offered"
+        status = self.status
+        offered = status is not None and status.keeping == "offered"
+        if status is not None and status.sentence.code == "do_not_track":
+            offered = False  # a far end of one's own would get nothing either
         hint = "`homing keep-here` keeps events on this computer" if offered else " "
         line.append(visible(self.said) or hint)  # an empty text would be drawn as a placeholder
         return line

@@ -141,7 +141,7 @@ def _error(remark: Remark, kept: str) -> Words:
     reason = visible(remark.text)
     return Words(
         state="attention",
-        text=_join(sentence_end(reason), kept),
+        text=_join(sentence_end(reason[:1].upper() + reason[1:]), kept),
         code=remark.code,
         reason=reason,
         since_ms=remark.since_ms,

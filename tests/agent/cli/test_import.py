@@ -25,7 +25,7 @@ from agent.cli.entrance import Entrance
 from agent.cli.lane import deliver
 from agent.cli.ndjson import Item, batches
 from tracking.endpoints import tracking_routes
-from tracking.errors import AgentGone, Fault, OverQuota, RequestFault
+from tracking.errors import AgentGone, DiskFull, Fault, OverQuota, RequestFault, StorageFault
 from tracking.events import Frame, Limits
 from tracking.lines import LineProtocol
 from tracking.nucleus import content_hash
@@ -242,11 +242,16 @@ def test_what_only_the_agent_refuses_is_named_by_its_line_too(
     assert importing.complained.startswith("homing: line 2: ")
 
 
-def test_over_quota_is_waited_for_and_nothing_is_lost(
-    importing: Any, agent: Agent, tmp_path: Path
+@pytest.mark.parametrize(
+    "fault",
+    [OverQuota("too fast", retry_after_s=0.1), DiskFull("full"), StorageFault("read-only")],
+    ids=lambda fault: fault.code,
+)
+def test_what_passes_by_itself_is_waited_for_and_nothing_is_lost(
+    importing: Any, agent: Agent, tmp_path: Path, fault: Fault
 ) -> None:
     file = written(tmp_path / "f.ndjson", *({"name": f"n{n}"} for n in range(2_000)))
-    agent.mood = lambda a: OverQuota("too fast", retry_after_s=0.1) if a.frames in {2, 3} else None
+    agent.mood = lambda a: fault if a.frames in {2, 3} else None
     assert importing.run("import", file) == 0
     assert sorted(name or "" for _, _, name in agent.stored) == sorted(
         f"n{n}" for n in range(2_000)

@@ -65,6 +65,11 @@ def test_a_computer_without_a_far_end_is_offered_one(
     for words in (["status"], ["top", "--once"]):
         desk.run(*words)
         assert "`homing keep-here` keeps events on this computer" in desk.said
+    untracked = Sentence(state="attention", text="Nothing is kept.", code="do_not_track")
+    desk.door.now = status_of(keeping="offered", sentence=untracked)
+    for words in (["status"], ["top", "--once"]):
+        desk.run(*words)
+        assert "keep-here" not in desk.said
 
 
 def test_what_came_from_outside_cannot_steer_the_terminal(

@@ -213,6 +213,8 @@ def test_the_worst_news_hides_what_follows_from_it() -> None:
 
 
 def test_an_error_tells_that_events_are_safe_and_who_knows_more() -> None:
+    full = Notice(code="storage", text="the disk is full", severity="error", since_ms=NOW_MS)
+    assert say(road(), remarks=(full,)).text == "The disk is full."
     words = say(offline(), remarks=(MEMORY, FULL), pending=7)
     assert words.text == "The disk is full. 7 events safe."
     assert words.next_step == "Run `homing doctor` for the evidence and the repair."
