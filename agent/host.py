@@ -197,10 +197,14 @@ class HostDoor:
             wanted = self._controls.watch(events=on_events is not None)
             async with contextlib.aclosing(wanted) as stream:
                 async for news in stream:
-                    if news.status is not None:
-                        on_status(news.status)
-                    if news.events and on_events is not None:
-                        on_events(news.events)
+                    try:
+                        if news.status is not None:
+                            on_status(news.status)
+                        if news.events and on_events is not None:
+                            on_events(news.events)
+                    except Exception:  # the window's mistake, or it is gone: not the agent's end
+                        log.exception("a watcher of this process failed, it is told no more")
+                        return
             if on_gone is not None:
                 on_gone("the agent stopped")
 

@@ -40,7 +40,7 @@ class Keepsakes:
         self.tallied = {} if tallied is None else tallied
         self._written = False  # tallies are in the open turn
         self._due_s = time.monotonic() + TALLY_EVERY_S
-        self._seen = self._count_seen()
+        self._seen = self._seen_before = self._count_seen()
         self._walked = b""  # where the next pruning goes on
 
     def recall(self, hashes: Sequence[bytes]) -> set[bytes]:
@@ -123,6 +123,10 @@ class Keepsakes:
             self.tallied.clear()
             self._due_s = time.monotonic() + TALLY_EVERY_S
         self._written = False
+        if well:
+            self._seen_before = self._seen
+        else:  # what was remembered in that turn is forgotten with it
+            self._seen = self._seen_before
 
     def tallies(self, since_ms: int, until_ms: int) -> dict[str, int]:
         """Return events per kind in the hours that began in [since, until)."""

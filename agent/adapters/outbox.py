@@ -29,7 +29,7 @@ from pathlib import Path
 from agent.adapters.eviction import Bounds, Eviction, Lost, summed
 from agent.adapters.keepsakes import DAY_MS, Keepsakes
 from agent.adapters.letters import DeadLetters
-from agent.adapters.outbox_file import disk_full, translated
+from agent.adapters.outbox_file import disk_full, translated, unusable
 from agent.adapters.outbox_opening import Opening, replace, start
 from agent.adapters.outbox_view import OutboxView, Pending
 from agent.adapters.reserve import Reserve
@@ -221,10 +221,23 @@ class Outbox(OutboxView):
         """
         changed = self._streams.touch(stream)
         self._appended += sum(map(len, events))
-        if not (self._reserve.hold() and self._reserve.room_for(self._appended)):
+        if not self._room_for(self._appended):
             raise disk_full()
         self._rows.add(changed, events, now_ms)
         changed.account.accepted += len(events)
+
+    def accepts(self) -> bool:
+        """Return whether there is room for another event."""
+        try:
+            return self._room_for(0)
+        except StorageFault:
+            return False
+
+    def _room_for(self, size: int) -> bool:
+        try:
+            return self._reserve.hold() and self._reserve.room_for(size)
+        except OSError as exc:
+            raise unusable(self.path.parent, exc) from exc
 
     def recall(self, hashes: Sequence[bytes]) -> set[bytes]:
         """Return which of these contents were remembered."""

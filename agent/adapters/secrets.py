@@ -131,7 +131,7 @@ class Secrets:
                 return DeviceKey(_key_of(text.encode(), "the keyring"), Kept("keyring"))
         except NoKeyring as why:
             return self._key_in_file(str(why))
-        if self.key_file.exists() or self.key_file.is_symlink():
+        if os.path.lexists(self.key_file):
             # made when there was no keyring: the same machine keeps the same key
             return self._key_in_file("it was made when this session had no keyring")
         key = secrets.token_bytes(KEY_BYTES)
@@ -151,7 +151,7 @@ class Secrets:
         gone = []
         if self._memory.pop((self.service, DEVICE_KEY), None) is not None:
             gone.append("memory")
-        if self.key_file.exists() or self.key_file.is_symlink():
+        if os.path.lexists(self.key_file):
             self.key_file.unlink()
             gone.append(str(self.key_file))
         if self._delete(self.service, DEVICE_KEY):

@@ -114,6 +114,8 @@ class Commits:
 
     def flush_quietly(self) -> None:
         """Commit; a storage fault becomes a notice, for those who waited have heard of it."""
+        if self._closed:
+            return  # the last commit was made; what is still planned comes too late
         try:
             self.flush()
         except StorageFault as fault:
@@ -129,6 +131,12 @@ class Commits:
     def _retry(self) -> None:
         self._retry_timer = None
         self.flush_quietly()
+        if self._retry_timer is None:  # it went well
+            if self.outbox.accepts():
+                self.board.unnote("storage")
+                self.watchers.changed()
+            else:
+                self._retry_timer = self._loop.call_later(STORAGE_RETRY_S, self._retry)
         for app_id in self.departures.by_app:
             self.departures.offer(app_id)
 

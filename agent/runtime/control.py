@@ -113,8 +113,9 @@ class Controls:
             try:
                 await asyncio.wait_for(delivered, min(max(body.timeout_s, 0.1), 3600.0))
             except TimeoutError:
-                core.give_up_waiting(made)
                 return Sent(ids=tuple(made), delivered=False)
+            finally:  # also if who asked has gone
+                core.give_up_waiting(made)
             return Sent(ids=tuple(made), delivered=True)
         return Sent(ids=tuple(made), delivered=False)
 

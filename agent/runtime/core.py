@@ -39,20 +39,22 @@ from agent.runtime.desk import Desk
 from agent.runtime.farsight import Farsight, Sight
 from agent.runtime.halting import Halting
 from agent.runtime.housing import Housing
-from agent.runtime.identify import make_identity
+from agent.runtime.identify import Naming
 from agent.runtime.intake import PROFILE, Intake
 from agent.runtime.keeper import APP_ID
 from agent.runtime.means import Means
+from agent.runtime.off_loop import off_loop
 from agent.runtime.report import Board, local_glance, snapshot
 from agent.runtime.upkeep import Upkeep
 from agent.runtime.watching import Watchers
 from agent.runtime.wire import WireLog
 from agent.settings import Settings
-from tracking.errors import Fault
+from tracking.errors import StorageFault
 
 log = logging.getLogger("agent.core")
 
 STREAM_KEY = "nucleus"  #: The one upstream of an app, in the outbox's words.
+ERRANDS_S = 1.0  #: So long a stop waits for what it would rather not leave half done.
 
 
 class Core:
@@ -95,7 +97,7 @@ class Core:
         self.desks: dict[str, Desk] = {}
         self.counts = Counts()
         self.wire = WireLog(settings.wire.max_entries)
-        self.farsight = Farsight(self._seen, means.wall_ms)
+        self.farsight = Farsight(self._seen, means.wall_ms, self.run)
         self.watchers = Watchers(self.status, self.farsight.want)
         self.stopping = asyncio.Event()
         self.on_raise: Callable[[], None] | None = None
@@ -118,6 +120,7 @@ class Core:
             seat=self._move_in,
             depart=self._depart,
             note=self.note,
+            on_death=on_death,
         )
         self._loop = asyncio.get_running_loop()
         self._errands: set[asyncio.Task[None]] = set()
@@ -173,6 +176,7 @@ class Core:
             wall_ms=self.means.wall_ms,
             note=self.note,
         )
+        naming = Naming(self.secrets, self.board, per_session=per_session, note=self.note)
         self.intake = Intake(
             self.outbox,
             self.desks,
@@ -181,10 +185,11 @@ class Core:
             wall_ms=self.means.wall_ms,
             mono_s=self.means.mono_s,
             plan=self.commits.plan_flush,
-            identify=lambda desk: self.run(self._identify(desk)),
+            identify=lambda desk: self.run(naming.name(desk.app_id)),
             fresh_session=lambda recent: sessions.fresh_id(recent, chance.randbelow),
             passing_device=_passing_device if per_session else None,
         )
+        naming.intake = self.intake
         self.departures = Departures(
             self.outbox,
             self.settings.link,
@@ -215,22 +220,31 @@ class Core:
         self.housing.open()
         self.run(self.housing.aim())
 
-    async def close(self) -> None:
-        """Stop what leads out, write what is owed, close the outbox."""
+    def rest(self) -> None:
+        """Take nothing any more, and tell everyone who waits for what will not be."""
         self.stopping.set()
         self.watchers.close()
-        self.farsight.want(wanted=False)
+        self.farsight.close()
+        self.intake.close()
+
+    async def close(self) -> None:
+        """Stop what leads out, write what is owed, close the outbox."""
+        self.rest()
         self.halting.close()
         self.departures.rest()
-        await asyncio.to_thread(self.departures.close)
-        await asyncio.to_thread(self.housing.close)
-        for errand in self._errands:
+        await asyncio.gather(
+            off_loop(self.departures.close, name="links end"),
+            off_loop(self.housing.close, name="far end ends"),
+        )
+        if self._errands:  # a key that is being written is finished, a silent keyring is left
+            await asyncio.wait(self._errands, timeout=ERRANDS_S)
+        for errand in tuple(self._errands):
             errand.cancel()
         self.commits.close()
         self.upkeep.close()
         self.outbox.close()
 
-    def run(self, errand: Coroutine[None, None, None]) -> None:
+    def run(self, errand: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run something beside the loop's work; its death is the agent's."""
         task = self._loop.create_task(errand)
         self._errands.add(task)
@@ -241,13 +255,14 @@ class Core:
                 self.on_death(error)
 
         task.add_done_callback(done)
+        return task
 
     # --- what people see ----------------------------------------------------------------------
 
     def status(self) -> Status:
         """Return the newest snapshot."""
         if self.board.glance is None or self.board.glance.source == "this computer":
-            self.board.glance = local_glance(self.outbox.tallies, self.means.wall_ms())
+            self._glance()
         return snapshot(
             self.board,
             self.desks,
@@ -258,20 +273,22 @@ class Core:
             self.means.mono_s(),
         )
 
+    def _glance(self) -> None:
+        """Look at the tallies; an outbox that cannot be read must not end the view."""
+        try:
+            self.board.glance = local_glance(self.outbox.tallies, self.means.wall_ms())
+            self.board.unnote("storage.read")
+        except StorageFault as fault:  # no one is told of a change: this is asked for by the told
+            self._post("storage.read", str(fault), "error")
+
     def note(self, code: str, text: str, severity: str) -> None:
         """Show a person something until it is no longer true."""
-        self.board.note(
-            msgspec.convert(
-                {
-                    "code": code,
-                    "text": text,
-                    "severity": severity,
-                    "since_ms": self.means.wall_ms(),
-                },
-                Notice,
-            )
-        )
+        self._post(code, text, severity)
         self.watchers.changed()
+
+    def _post(self, code: str, text: str, severity: str) -> None:
+        said = {"code": code, "text": text, "severity": severity}
+        self.board.note(msgspec.convert(said | {"since_ms": self.means.wall_ms()}, Notice))
 
     def _seen(self, sight: Sight) -> None:
         board = self.board
@@ -321,29 +338,6 @@ class Core:
     def _choose_default(self) -> None:
         allowed = (d.app_id for d in self.desks.values() if d.consent is Consent.ALLOWED)
         self.board.default_app = next(allowed, None)
-
-    async def _identify(self, desk: Desk) -> None:
-        """Have an identity made, off this thread: the keyring may block."""
-        try:
-            made = await asyncio.to_thread(
-                make_identity,
-                desk.app_id,
-                self.secrets,
-                per_session=self.settings.identity.device_id == "session",
-            )
-        except Fault as fault:
-            log.warning("no identity could be made app=%s code=%s", desk.app_id, fault.code)
-            self.note(fault.code, str(fault), "error")
-            self.intake.unidentified(desk.app_id, fault)
-            return
-        self.board.unnote("secret")
-        if made.kept is not None and self.board.facts is not None:
-            self.board.facts = msgspec.structs.replace(
-                self.board.facts, key_kept_in=made.kept.where
-            )
-            if made.kept.notice:
-                self.note("secret.unencrypted", made.kept.notice, "info")
-        self.intake.identified(desk.app_id, made.identity)
 
     def _depart(self, app_id: str, endpoint: str) -> None:
         desk = self.desks[app_id]

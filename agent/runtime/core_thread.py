@@ -7,8 +7,9 @@ import contextlib
 import logging
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 from agent.adapters.keyed_lines import keyed_line_factory
@@ -27,6 +28,7 @@ log = logging.getLogger("agent.core")
 MIB = 1024 * 1024
 DRAIN_S = 1.0
 WATCH_PING_S = 300.0  #: A watcher may hear nothing for hours; the idle limit is ten minutes.
+OURS = ("agent", "tracking")
 T = TypeVar("T")
 
 
@@ -57,6 +59,8 @@ class CoreThread:
         self._uid = uid
         self._on_death = on_death
         self._ready: Future[None] = Future()
+        self._calls: set[Future[Any]] = set()  # of other threads that wait for an answer
+        self._over = False
         self._thread = threading.Thread(target=self._run, name="core")
         self._loop: asyncio.AbstractEventLoop
         self.core: Core
@@ -87,18 +91,33 @@ class CoreThread:
         except RuntimeError as exc:
             errand.close()
             raise AgentGone("the agent has stopped") from exc
+        self._calls.add(future)
+        if self._over:  # it ended in between, and nobody else will say so
+            future.cancel()
         try:
             return future.result(timeout_s)
-        except (TimeoutError, asyncio.CancelledError) as exc:
+        except (TimeoutError, CancelledError, asyncio.CancelledError) as exc:
+            future.cancel()
             raise AgentGone("the agent is stopping") from exc
+        finally:
+            self._calls.discard(future)
 
     def beside(self, errand: Coroutine[Any, Any, None]) -> Callable[[], None]:
-        """Run something on the loop until it ends or the returned function is called."""
+        """Run something on the loop until it ends or the returned function is called.
+
+        A mistake in it is the agent's, as one in the loop's own work.
+        """
         try:
             future = asyncio.run_coroutine_threadsafe(errand, self._loop)
         except RuntimeError as exc:
             errand.close()
             raise AgentGone("the agent has stopped") from exc
+
+        def ended(future: Future[None]) -> None:
+            if not future.cancelled() and (error := future.exception()) is not None:
+                self._on_death(error)
+
+        future.add_done_callback(ended)
 
         def stop() -> None:
             with contextlib.suppress(RuntimeError):
@@ -128,9 +147,27 @@ class CoreThread:
                 self._ready.set_exception(exc)
                 return
             self._on_death(exc)
+        finally:
+            self._over = True
+            for future in tuple(self._calls):
+                future.cancel()
+
+    def _wrong(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """End the agent for a mistake of ours in a callback; asyncio alone would only log it.
+
+        Two kinds are no reason: what asyncio met itself (no line of ours is in it), and what was
+        met while reading from a connection. That one has been closed; if bytes could end the
+        agent, whoever sends them could keep it from ever running.
+        """
+        error = context.get("exception")
+        if error is None or "transport" in context or not _ours(error):
+            loop.default_exception_handler(context)
+        else:
+            self._on_death(error)
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._wrong)
         self.core = core = self._make_core(self._on_death)
         core.open()
         chosen = core.settings.limits
@@ -159,7 +196,7 @@ class CoreThread:
             log.info("ready address=%s", core.board.address)
             await core.stopping.wait()
         finally:
-            core.watchers.close()
+            core.rest()
             await listener.drain(DRAIN_S)
             await core.close()
 
@@ -173,3 +210,9 @@ class CoreThread:
             return True
         log.warning("turned another user's connection away uid=%d", uid)
         return False
+
+
+def _ours(error: BaseException) -> bool:
+    """Tell whether a line of ours was at work when it went wrong."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__", "").split(".")[0] in OURS for frame in frames)

@@ -5,14 +5,15 @@ Reads what the core already knows, and a few facts of the machine; changes nothi
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from agent.door import Check
 from agent.runtime.core import Core
+from agent.runtime.off_loop import off_loop
 
 LOW_DISK_BYTES = 100 * 1024 * 1024
 STALE_ACK_MS = 10 * 60 * 1000
@@ -20,7 +21,7 @@ STALE_ACK_MS = 10 * 60 * 1000
 
 async def examine(core: Core) -> tuple[Check, ...]:
     """Return all findings, worst first."""
-    disk = await asyncio.to_thread(shutil.disk_usage, core.places.data)
+    disk = await off_loop(partial(shutil.disk_usage, core.places.data), name="disk")
     found = [
         *_settings(core),
         *_socket(core),

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 
 from agent.adapters.data_api import DataApi
 from agent.door import Glance, LiveUser
+from agent.runtime.off_loop import off_loop
 from tracking.errors import Fault
 
 log = logging.getLogger("agent.farsight")
@@ -37,14 +39,22 @@ class Farsight:
     Args:
         seen: Hears of every new sight, on the loop.
         wall_ms: Unix milliseconds.
+        run: Runs something beside the loop's work.
 
     """
 
-    def __init__(self, seen: Callable[[Sight], None], wall_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        seen: Callable[[Sight], None],
+        wall_ms: Callable[[], int],
+        run: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
+    ) -> None:
         self.seen = seen
         self.wall_ms = wall_ms
+        self.run = run
         self.api: DataApi | None = None
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     def aim(self, api: DataApi | None) -> None:
         """Look there from now on; None: nowhere."""
@@ -52,11 +62,16 @@ class Farsight:
 
     def want(self, wanted: bool) -> None:
         """Begin or end looking."""
-        if wanted and self._task is None:
-            self._task = asyncio.create_task(self._look(), name="farsight")
+        if wanted and self._task is None and not self._closed:
+            self._task = self.run(self._look())
         elif not wanted and self._task is not None:
             self._task.cancel()
             self._task = None
+
+    def close(self) -> None:
+        """Look no more."""
+        self._closed = True
+        self.want(wanted=False)
 
     async def _look(self) -> None:
         sight, glance_at = Sight(), 0.0
@@ -66,9 +81,9 @@ class Farsight:
             if api is not None:
                 try:
                     if loop.time() >= glance_at:
-                        sight.glance = await asyncio.to_thread(self._glance, api)
+                        sight.glance = await off_loop(partial(self._glance, api), name="glance")
                         glance_at = loop.time() + GLANCE_EVERY_S
-                    sight.live_users = await asyncio.to_thread(_live_users, api)
+                    sight.live_users = await off_loop(partial(_live_users, api), name="live users")
                     sight.live_count = len(sight.live_users)
                 except Fault as fault:
                     log.debug("the far end did not tell code=%s", fault.code)

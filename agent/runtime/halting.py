@@ -71,7 +71,12 @@ class Halting:
         """Send again."""
         self.close()
         self.board.pause = None
-        self.file.unlink(missing_ok=True)
+        self.board.unnote("pause.kept")
+        try:
+            self.file.unlink(missing_ok=True)
+        except OSError as exc:
+            said = f"this pause comes back with the next start: {self.file}: {exc.strerror}"
+            self.note("pause.kept", said, "warning")
         self.departures.go_on()
 
     def close(self) -> None:

@@ -7,7 +7,9 @@ up as soon as a person says yes, so what is reported while the collector still s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from agent.adapters.data_api import DataApi
@@ -15,6 +17,7 @@ from agent.adapters.places import Places
 from agent.adapters.secrets import Secrets
 from agent.runtime.farsight import Farsight
 from agent.runtime.keeper import APP_ID, APP_NAME, Keeper, KeeperNews, read_kept
+from agent.runtime.off_loop import off_loop
 from agent.runtime.report import Board
 from agent.settings import Settings
 from tracking.errors import Fault
@@ -32,6 +35,7 @@ class Housing:
         seat: Gives an app its desk: id, name.
         depart: Opens an app's way out: id, endpoint.
         note: Shows a notice: code, text, severity.
+        on_death: The keeper's thread died of a bug.
 
     """
 
@@ -46,7 +50,9 @@ class Housing:
         seat: Callable[[str, str], None],
         depart: Callable[[str, str], None],
         note: Callable[[str, str, str], None],
+        on_death: Callable[[BaseException], None],
     ) -> None:
+        self.on_death = on_death
         self.settings = settings
         self.places = places
         self.board = board
@@ -84,7 +90,7 @@ class Housing:
         self.seat(APP_ID, APP_NAME)
 
         def post(news: KeeperNews) -> None:
-            if not self._loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._heard, news)
 
         self.keeper = Keeper(
@@ -92,6 +98,7 @@ class Housing:
             self._record,
             self._unhoused(),
             post,
+            died=self.on_death,
             log_file=self.places.logs / "collector.log",
             port=self.settings.far_end.port,
         )
@@ -125,9 +132,8 @@ class Housing:
                 continue
             file = Path(upstream.token_file) if upstream.token_file else None
             try:
-                token = await asyncio.to_thread(
-                    self.secrets.token, upstream.data_api, app.id, file=file
-                )
+                find = partial(self.secrets.token, upstream.data_api, app.id, file=file)
+                token = await off_loop(find, name="token")
             except Fault as fault:
                 self.note(f"data_api.{app.id}", str(fault), "warning")
                 continue

@@ -6,17 +6,27 @@ device id"); the result is kept per app, so the address is read once and stored 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import secrets as chance
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
+import msgspec
 from nanoid import generate
 
 from agent.adapters.machine import mac_candidates
 from agent.adapters.secrets import Kept, Secrets
 from agent.rules.identity import ID_BYTES, MAC_BYTES, choose_mac, device_id, passing_device_id
 from agent.rules.stamp import Identity
-from tracking.errors import SecretFault
+from agent.runtime.intake import Intake
+from agent.runtime.off_loop import off_loop
+from agent.runtime.report import Board
+from tracking.errors import Fault, SecretFault
+
+log = logging.getLogger("agent.core")
 
 ANON_ID_CHARS = 12  #: Seed 000: "a nanoid of 12 chars".
 
@@ -51,3 +61,53 @@ def make_identity(app_id: str, secrets: Secrets, *, per_session: bool) -> Made:
     mac = choose_mac(mac_candidates()) or os.urandom(MAC_BYTES)
     made = Identity(device_id=device_id(device.key, app_id, mac), anon_id=anon_id)
     return Made(made, device.kept)
+
+
+class Naming:
+    """Has identities made and tells what came of it.
+
+    Args:
+        secrets: Keeps the device key.
+        board: Shows where it is kept.
+        per_session: The person wants a random deviceId instead.
+        note: Shows a notice: code, text, severity.
+
+    Attributes:
+        intake: Waits for the identities; set once it exists.
+
+    """
+
+    intake: Intake
+
+    def __init__(
+        self,
+        secrets: Secrets,
+        board: Board,
+        *,
+        per_session: bool,
+        note: Callable[[str, str, str], None],
+    ) -> None:
+        self.secrets = secrets
+        self.board = board
+        self.per_session = per_session
+        self.note = note
+        self._turn = asyncio.Lock()  # one thread at the keyring, however many apps
+
+    async def name(self, app_id: str) -> None:
+        """Have an app's identity made, off the loop: the keyring may block."""
+        make = partial(make_identity, app_id, self.secrets, per_session=self.per_session)
+        try:
+            async with self._turn:
+                made = await off_loop(make, name="identity")
+        except Fault as fault:
+            log.warning("no identity could be made app=%s code=%s", app_id, fault.code)
+            self.note(fault.code, str(fault), "error")
+            self.intake.unidentified(app_id, fault)
+            return
+        self.board.unnote("secret")
+        if made.kept is not None and self.board.facts is not None:
+            kept_in = made.kept.where
+            self.board.facts = msgspec.structs.replace(self.board.facts, key_kept_in=kept_in)
+            if made.kept.notice:
+                self.note("secret.unencrypted", made.kept.notice, "info")
+        self.intake.identified(app_id, made.identity)

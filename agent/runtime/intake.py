@@ -27,7 +27,7 @@ from agent.rules.sessions import decide
 from agent.rules.stamp import Identity, MachineFacts, Plain, opening, stamp
 from agent.runtime.desk import MOST_RECENT_SESSIONS, Desk, Profile
 from tracking.endpoints import Origin, Receipt
-from tracking.errors import Bug, Damaged, Fault, OverQuota, RequestFault, StorageFault
+from tracking.errors import AgentGone, Bug, Damaged, Fault, OverQuota, RequestFault, StorageFault
 from tracking.events import Frame, Kind
 from tracking.nucleus import content_hash
 
@@ -103,7 +103,7 @@ class Intake:
         wall_ms: Callable[[], int],
         mono_s: Callable[[], float],
         plan: Callable[[], None],
-        identify: Callable[[Desk], None],
+        identify: Callable[[Desk], object],
         fresh_session: Callable[[Iterable[int]], int],
         passing_device: Callable[[], str] | None = None,
     ) -> None:
@@ -120,6 +120,7 @@ class Intake:
         self.waiting: list[Letter] = []
         self.unnamed: dict[str, list[Letter]] = {}  # letters of apps whose identity is being made
         self.naming: set[str] = set()
+        self.closed = False
         self.passing: deque[tuple[int, str, bytes]] = deque(maxlen=KEPT_PASSING)
 
     def take(
@@ -133,6 +134,9 @@ class Intake:
     ) -> None:
         """Accept one frame; ``reply`` hears of it after the commit (invariant 1)."""
         del origin
+        if self.closed:
+            reply(Receipt(fault=_stopping(), unacknowledged=_all(frame)))
+            return
         desk = self.desks.get(app_id)
         if desk is None or desk.consent is Consent.PENDING:
             reply(Receipt(fault=self.stranger(app_id), unacknowledged=_all(frame)))
@@ -190,6 +194,12 @@ class Intake:
         for letter in self.unnamed.pop(app_id, []):
             letter.reply(Receipt(fault=fault, unacknowledged=_all(letter.frame)))
 
+    def close(self) -> None:
+        """Take nothing any more; who waits for an identity is told that nothing was kept."""
+        self.closed = True
+        for app_id in tuple(self.unnamed):
+            self.unidentified(app_id, _stopping())
+
     def flush(self, also: Callable[[], None] | None = None) -> Written:
         """Commit everything that waits, with ``also`` in the same transaction; then answer.
 
@@ -234,11 +244,11 @@ class Intake:
         """Store what the letters say, all or nothing; return it, and the wire ids."""
         drafts: dict[str, _Draft] = {}
         with self.outbox.turn():
+            if also is not None:
+                also()  # first: it writes profiles as they were, the drafts are newer
             told = [self._draft(letter, drafts, now_ms) for letter in letters]
             for app_id, draft in drafts.items():
                 self._write(self.desks_by_id(letters, app_id), draft, now_ms)
-            if also is not None:
-                also()
         return drafts, told
 
     def desks_by_id(self, letters: list[Letter], app_id: str) -> Desk:
@@ -376,6 +386,10 @@ def _changed(profile: Profile, **what: object) -> Profile:
 
 def _all(frame: Frame) -> tuple[int, ...]:
     return tuple(range(len(frame.events)))
+
+
+def _stopping() -> AgentGone:
+    return AgentGone("the agent is stopping", advice="Keep the events and come back.")
 
 
 def _over_quota(desk: Desk, wait_s: float) -> OverQuota:

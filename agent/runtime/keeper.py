@@ -62,6 +62,7 @@ class Keeper:
         record: File that keeps the app, token and port (0600).
         apps: Further apps to make known there: id and name.
         post: Hears :class:`KeeperNews`, from the keeper's thread.
+        died: Hears, from that thread, that it ended by a mistake of ours.
         log_file: Takes what the collector says on its standard error, anew at each start.
         port: The port to ask for at the first start; 0 for any.
         command: How to run a collector; tests may name another.
@@ -75,6 +76,7 @@ class Keeper:
         apps: Sequence[tuple[str, str]],
         post: Callable[[KeeperNews], None],
         *,
+        died: Callable[[BaseException], None],
         log_file: Path,
         port: int = 0,
         command: Sequence[str] = (sys.executable, "-m", "homing", "collector"),
@@ -83,6 +85,7 @@ class Keeper:
         self.record = record
         self.apps = tuple(apps)
         self.post = post
+        self.died = died
         self.log_file = log_file
         self.port = port
         self.command = tuple(command)
@@ -102,6 +105,12 @@ class Keeper:
         self._thread.join(patience_s)
 
     def _run(self) -> None:
+        try:
+            self._keep()
+        except Exception as exc:  # a mistake of ours; a thread must not be missed in silence
+            self.died(exc)
+
+    def _keep(self) -> None:
         deaths = 0
         while not self._stop.is_set():
             began = time.monotonic()
@@ -110,7 +119,7 @@ class Keeper:
                 reason = self._one_life()
             except Fault as fault:
                 reason = str(fault)
-            except OSError as exc:
+            except (OSError, subprocess.SubprocessError) as exc:
                 reason = f"the collector could not be started ({exc})"
             if self._stop.is_set():
                 break
@@ -118,7 +127,7 @@ class Keeper:
             if deaths >= MOST_QUICK_DEATHS:
                 self.post(KeeperNews("failed", reason=reason))
             log.warning("the embedded collector ended, starting it again reason=%r", reason)
-            self._stop.wait(min(30.0, 2.0**deaths))
+            self._stop.wait(min(30.0, 2.0 ** min(deaths, MOST_QUICK_DEATHS)))
         self.post(KeeperNews("off"))
 
     def _one_life(self) -> str:
@@ -126,11 +135,14 @@ class Keeper:
         kept = self._first_time()
         for app_id, name in self.apps:
             self._ask("app", "add", name, "--id", app_id, "--if-missing")
+        if self._stop.is_set():
+            return "it was not wanted any more"
         port = kept.port or self.port
         process = self._spawn(port)
         try:
             ready = self._ready(process)
             if ready is None and port and not self._stop.is_set():
+                _end(process, 1.0)
                 process = self._spawn(0)  # somebody else has our port by now
                 ready = self._ready(process)
             if ready is None:
@@ -235,11 +247,11 @@ def _end(process: subprocess.Popen[bytes], patience_s: float) -> None:
             process.stdin.close()
         except OSError:
             pass
-    for sign in (None, process.terminate, process.kill):
+    for sign, wait_s in ((None, patience_s), (process.terminate, 1.0), (process.kill, 1.0)):
         if sign is not None:
             sign()
         try:
-            process.wait(patience_s)
+            process.wait(wait_s)
         except subprocess.TimeoutExpired:
             continue
         break

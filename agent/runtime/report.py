@@ -12,7 +12,7 @@ from datetime import datetime, tzinfo
 
 import msgspec
 
-from agent.adapters.outbox import Outbox
+from agent.adapters.outbox import Outbox, Pending
 from agent.door import (
     AppStatus,
     Depth,
@@ -31,6 +31,7 @@ from agent.rules.sentence import sentence
 from agent.runtime.counts import Counts
 from agent.runtime.delivery import Delivery
 from agent.runtime.desk import Desk
+from tracking.errors import StorageFault
 
 DAY_MS = 86_400_000
 CLIPPED_PAYLOAD = 500  #: Characters of a payload shown in a list.
@@ -158,7 +159,10 @@ def _app(desk: Desk, outbox: Outbox) -> AppStatus:
     if desk.stream is None:
         return base
     account = outbox.account(desk.stream)
-    pending = outbox.pending(desk.stream)
+    try:
+        pending = outbox.pending(desk.stream)
+    except StorageFault:  # the ledger is in memory; how old the oldest row is, only the disk knows
+        pending = Pending(account.pending)
     return msgspec.structs.replace(
         base,
         accepted=account.accepted,

@@ -7,6 +7,7 @@ when it is ready. While nobody watches nothing is built and no timer runs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ class Watchers:
         self.newest = newest
         self.wanted = wanted
         self._all: list[_Watcher] = []
-        self._closed = False
+        self._closed = asyncio.Event()
 
     def changed(self) -> None:
         """Something that the status shows is different."""
@@ -67,7 +68,7 @@ class Watchers:
 
     def close(self) -> None:
         """End every watch."""
-        self._closed = True
+        self._closed.set()
         self.changed()
 
     async def news(
@@ -90,7 +91,7 @@ class Watchers:
         try:
             while True:
                 await watcher.changed.wait()
-                if self._closed:
+                if self._closed.is_set():
                     return
                 watcher.changed.clear()
                 rows = tuple(watcher.rows)
@@ -101,7 +102,8 @@ class Watchers:
                     events=passing(rows) if rows else (),
                     raise_window=raise_it,
                 )
-                await asyncio.sleep(SPACING_S)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closed.wait(), SPACING_S)
         finally:
             self._all.remove(watcher)
             if not self._all:
