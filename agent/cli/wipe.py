@@ -27,6 +27,7 @@ from tracking.errors import AgentGone, AgentRunning, Fault, SettingsFault
 if TYPE_CHECKING:
     from agent.cli.parser import Parser
 
+KEPT_HERE = "collector"  #: Below the data folder: the store of the far end on this computer.
 STOPPING_S = 10.0  #: How long a running agent may take to end.
 
 
@@ -52,7 +53,10 @@ def wipe(args: argparse.Namespace, shell: Shell) -> int:
     waiting = _waiting(shell)
     if not args.yes:
         for folder in folders:
-            shell.err.write(f"  {folder}\n")
+            if os.path.lexists(folder):
+                shell.err.write(f"  {folder}\n")
+        if (places.data / KEPT_HERE).is_dir():
+            shell.err.write("  with all that the far end on this computer has stored\n")
         lost = f" {events(waiting)} not delivered yet will be lost." if waiting else ""
         if not confirmed(shell, f"Delete these folders and the keyring's entries?{lost} [y/N] "):
             shell.complain("nothing was deleted")

@@ -130,3 +130,13 @@ def test_a_home_folder_is_never_the_agents(
     assert used.run("wipe", "--yes") == 78
     assert "may hold more than the agent's own files" in used.complained
     assert (used.home / "data" / "outbox.db").exists()
+
+
+def test_the_question_names_what_is_there_and_the_store_of_the_far_end_here(used: Any) -> None:
+    used.run("wipe")
+    assert f"  {used.home / 'data'}\n" in used.complained
+    assert "with all that the far end on this computer has stored" in used.complained
+    assert used.run("wipe", "--yes") == 0
+    used.run("wipe")
+    assert str(used.home / "data") not in used.complained
+    assert "far end" not in used.complained
