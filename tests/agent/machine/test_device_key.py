@@ -131,3 +131,12 @@ def test_neither_key_nor_token_shows_when_it_is_printed(with_ring: Secrets) -> N
     assert "canary" not in shown
     assert key.key.hex() not in shown
     assert repr(key.key)[2:12] not in shown
+
+
+def test_a_name_that_no_file_can_have_is_no_mistake_of_ours(tmp_path: Path) -> None:
+    ring = Ring()
+    long = tmp_path / ("k" * 300)
+    secrets = Secrets(key_file=long, env={}, keyring=Keyring(find=lambda: ring))
+    assert len(secrets.device_key().key) == 32
+    with pytest.raises(SecretFault):
+        Secrets(key_file=long, env={}, keyring=Keyring(find=absent)).device_key()
