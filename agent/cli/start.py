@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
-import threading
 from typing import TYPE_CHECKING
 
 from agent.cli.shell import DEGRADED, Shell
@@ -79,18 +76,9 @@ def _in_the_terminal(args: argparse.Namespace, shell: Shell) -> int:
         agent.start()
     except AgentRunning:
         return top(shell, once=False)
-    leaving = threading.Event()
-
-    def until_stopped() -> None:
-        agent.wait()
-        if not leaving.is_set():  # `homing stop`, from outside: the view would keep the lock
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=until_stopped, name="stopped", daemon=True).start()
     try:
-        return top(shell, once=False)
+        return top(shell, once=False, hosted=True)
     finally:
-        leaving.set()
         agent.stop()
 
 

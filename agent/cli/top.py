@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from rich.live import Live
 from agent.cli.keyboard import Keyboard
 from agent.cli.shell import OK, Shell
 from agent.cli.top_view import Page
-from tracking.errors import Fault
+from tracking.errors import AgentGone, Fault
 
 if TYPE_CHECKING:
     from agent.cli.parser import Parser
@@ -46,8 +47,16 @@ def declare(_name: str, parser: Parser) -> None:
     parser.set_defaults(run=lambda args, shell: top(shell, once=args.once))
 
 
-def top(shell: Shell, *, once: bool) -> int:
-    """Show everything until somebody presses q; without a terminal, once."""
+def top(shell: Shell, *, once: bool, hosted: bool = False) -> int:
+    """Show everything until somebody presses q; without a terminal, once.
+
+    Args:
+        shell: The surroundings.
+        once: Print one snapshot.
+        hosted: The agent lives in this process: when it is stopped there is nobody to wait for,
+            and whoever waits holds its lock.
+
+    """
     no_color = bool(shell.env.get("NO_COLOR"))
     console = Console(file=shell.out, no_color=no_color, highlight=False)
     live = shell.out.isatty() and shell.inward.isatty() and not console.is_dumb_terminal
@@ -56,10 +65,10 @@ def top(shell: Shell, *, once: bool) -> int:
         page = Page(status=status, now_ms=status.at_ms, keys=False)
         console.print(page, height=SNAPSHOT_LINES)
         return OK
-    return _watch(shell, console)
+    return _watch(shell, console, hosted=hosted)
 
 
-def _watch(shell: Shell, console: Console) -> int:
+def _watch(shell: Shell, console: Console, *, hosted: bool) -> int:
     door = shell.door()
     news = News()
     stop = door.watch(news.on_status, news.on_events, news.on_gone)
@@ -73,7 +82,8 @@ def _watch(shell: Shell, console: Console) -> int:
                 redirect_stderr=False,
             )
             with screen:
-                _turn(door, news, wishes, keyboard, screen)
+                over = partial(_ended, door, news) if hosted else None
+                _turn(door, news, wishes, keyboard, screen, over)
     except OSError:
         return OK  # the terminal was closed under us
     finally:
@@ -82,13 +92,31 @@ def _watch(shell: Shell, console: Console) -> int:
     return OK
 
 
-def _turn(door: Door, news: News, wishes: Wishes, keyboard: Keyboard, screen: Live) -> None:
+def _ended(door: Door, news: News) -> bool:
+    """Tell whether the agent no longer answers; a watch alone may also be lost."""
+    if not news.gone:
+        return False
+    try:
+        door.status()
+    except AgentGone:
+        return True
+    return False
+
+
+def _turn(
+    door: Door,
+    news: News,
+    wishes: Wishes,
+    keyboard: Keyboard,
+    screen: Live,
+    over: Callable[[], bool] | None,
+) -> None:
     while True:
         screen.update(news.page(), refresh=True)
         ready, _, _ = select.select([keyboard.descriptor, news.ears], [], [], TICK_S)
         if news.ears in ready:
             news.heard()
-        if wishes.end:
+        if wishes.end or (over is not None and over()):
             return
         if wishes.suspend:
             wishes.suspend = False
@@ -135,6 +163,11 @@ class News:
         self.ears, self._mouth = os.pipe()
         os.set_blocking(self.ears, False)
         os.set_blocking(self._mouth, False)
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody answered the last time."""
+        return bool(self._gone)
 
     @property
     def paused(self) -> bool:
