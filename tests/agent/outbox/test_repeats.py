@@ -25,10 +25,15 @@ def test_turns_that_failed_take_no_room_from_what_is_remembered(
     kept = digests(0, 50)
     with box.turn():
         box.remember(kept, NOW_MS)
-    for attempt in range(20):
-        with pytest.raises(StorageFault), box.turn():
-            box.remember(digests(1000 + attempt * 10, 10), NOW_MS)
+
+    def remember_in_vain(start: int) -> None:
+        with box.turn():
+            box.remember(digests(start, 10), NOW_MS)
             raise StorageFault("the disk is full")
+
+    for attempt in range(20):
+        with pytest.raises(StorageFault):
+            remember_in_vain(1000 + attempt * 10)
     with box.turn():
         box.remember(digests(5000, 10), NOW_MS)
     assert box.recall(kept) == set(kept)
