@@ -202,8 +202,10 @@ class _Connection(asyncio.Protocol):
         try:
             self.peer = peer_of(transport)
             self.entered = self.listener.enter(self)
+        except OSError:  # who it is cannot be found out: it has gone, or it may as well
+            _log.info("closed a connection, who it is cannot be found out")
         finally:
-            if not self.entered:  # also if who it is could not be found out
+            if not self.entered:
                 self.transport.abort()
         if not self.entered:
             return

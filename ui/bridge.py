@@ -253,6 +253,9 @@ class Commands(QObject):
             said = command(self._door)
         except Fault as fault:
             answer.failed.emit(fault)
+        except Exception as exc:  # this thread must outlive it, or no later wish would be heard
+            log.exception("a command failed by a mistake of ours")
+            answer.failed.emit(Fault(f"a mistake of ours ({type(exc).__name__}), see the log"))
         else:
             answer.done.emit(said)
 

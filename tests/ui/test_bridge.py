@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from pytestqt.qtbot import QtBot
 from scripted_door import ScriptedDoor, event, snapshot
 
 from agent.door import Door, Passing, Status
-from tracking.errors import AgentGone, Unreachable
+from tracking.errors import AgentGone, Fault, Unreachable
 from ui.bridge import EVENTS_HELD, Commands, EventsBridge, StatusBridge
 
 
@@ -119,6 +120,25 @@ def test_a_fault_comes_back_as_a_fault(qtbot: QtBot) -> None:
     desk.commands.ask(lambda door: door.retry(), failed.append, failed.append)
     qtbot.waitUntil(lambda: bool(failed))
     assert isinstance(failed[0], Unreachable)
+    desk.commands.close()
+
+
+def test_a_mistake_in_a_command_is_told_and_the_next_one_is_carried_out(
+    qtbot: QtBot, expected_warnings: Callable[..., None]
+) -> None:
+    expected_warnings("ui.bridge")
+    desk = Desk(ScriptedDoor())
+    desk.commands.start()
+    failed: list[Fault] = []
+    done: list[object] = []
+
+    def wrong(_door: Door) -> None:
+        raise ZeroDivisionError("planted")
+
+    desk.commands.ask(wrong, done.append, failed.append)
+    desk.commands.ask(lambda _door: 7, done.append, failed.append)
+    qtbot.waitUntil(lambda: done == [7])
+    assert "ZeroDivisionError" in str(failed[0])
     desk.commands.close()
 
 
