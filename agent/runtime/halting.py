@@ -17,6 +17,8 @@ from agent.runtime.departures import Departures
 from agent.runtime.report import Board
 from tracking.errors import Fault, StorageFault
 
+LOOK_S = 30.0  #: A pause is over at most so long after a sleep in which it ended.
+
 
 class Halting:
     """Begins, keeps and ends pauses.
@@ -88,7 +90,18 @@ class Halting:
     def _begin(self, pause: Pause) -> None:
         self.close()
         self.board.pause = pause
-        if pause.until_ms is not None:
-            left_s = max(0.0, (pause.until_ms - self.wall_ms()) / 1000)
-            self._timer = asyncio.get_running_loop().call_later(left_s, self.resume)
+        self._look()
         self.departures.halt()
+
+    def _look(self) -> None:
+        """Resume if it is time; the loop's clock stands still while the machine sleeps."""
+        self.close()
+        pause = self.board.pause
+        if pause is None or pause.until_ms is None:
+            return
+        left_s = (pause.until_ms - self.wall_ms()) / 1000
+        loop = asyncio.get_running_loop()
+        if left_s > 0:
+            self._timer = loop.call_later(min(left_s, LOOK_S), self._look)
+        else:
+            self._timer = loop.call_later(0, self.resume)
