@@ -27,7 +27,7 @@ from ui import details
 from ui.controls import Button, CommandLine
 from ui.language import tr, trn
 from ui.pieces import Card, announce, plain_label, set_text
-from ui.tables import Column, Data, Index, Table, side
+from ui.tables import Column, Data, Index, Table, heading, side
 from ui.theme import tone_colour
 from ui.views import Tone, first_event_line
 from ui.words import DOT, byte_size, clock, count, plain, tip
@@ -112,11 +112,7 @@ class EventsModel(QAbstractTableModel):
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Data.DisplayRole
     ) -> object:
-        if orientation is not Qt.Orientation.Horizontal or section >= len(self._columns):
-            return None
-        if role == Data.DisplayRole:
-            return self._columns[section].title
-        return side(self._columns[section]) if role == Data.TextAlignmentRole else None
+        return heading(self._columns, section, orientation, role)
 
     def data(self, index: Index, role: int = Data.DisplayRole) -> object:
         if not index.isValid() or index.row() >= len(self._events):

@@ -105,14 +105,7 @@ class RowsModel(QAbstractTableModel):
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Data.DisplayRole
     ) -> object:
-        if orientation is not Qt.Orientation.Horizontal or section >= len(self._columns):
-            return None
-        column = self._columns[section]
-        if role == Data.DisplayRole:
-            return column.title
-        if role == Data.TextAlignmentRole:
-            return side(column)
-        return None
+        return heading(self._columns, section, orientation, role)
 
     def data(self, index: Index, role: int = Data.DisplayRole) -> object:
         if not index.isValid() or index.row() >= len(self._rows):
@@ -131,6 +124,17 @@ class RowsModel(QAbstractTableModel):
         if role == Data.AccessibleTextRole:
             return f"{self._columns[at].title}: {row.cells[at]}"
         return None
+
+
+def heading(
+    columns: Sequence[Column], section: int, orientation: Qt.Orientation, role: int
+) -> object:
+    """Return what a model says of the head of a column."""
+    if orientation is not Qt.Orientation.Horizontal or section >= len(columns):
+        return None
+    if role == Data.DisplayRole:
+        return columns[section].title
+    return side(columns[section]) if role == Data.TextAlignmentRole else None
 
 
 def side(column: Column) -> Qt.AlignmentFlag:

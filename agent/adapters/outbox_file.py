@@ -222,12 +222,3 @@ def beside(path: Path, word: str) -> Path:
         if not os.path.lexists(name):
             return name
     raise StorageFault(f"too many files were set aside next to {path}")
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what was renamed in a folder survive a cut of power."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

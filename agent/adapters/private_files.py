@@ -163,13 +163,13 @@ def write_private(path: Path, content: bytes, *, mode: int = FILE_MODE) -> None:
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as exc:
         raise _unusable(path, exc) from exc
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` survive a cut of power."""
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed in a folder survive a cut of power."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

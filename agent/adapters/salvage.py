@@ -25,7 +25,8 @@ import msgspec
 
 from agent.adapters.carving import Found, Pages, carve, pages_of
 from agent.adapters.migrations import upgrade
-from agent.adapters.outbox_file import companions, make_private, open_database, sync_folder
+from agent.adapters.outbox_file import companions, make_private, open_database
+from agent.adapters.private_files import sync_folder
 from agent.adapters.rows import MOST_SEQ
 from agent.adapters.segments import ids_of, owner_seal, sealed
 from agent.adapters.wal import newest_pages
