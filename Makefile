@@ -27,9 +27,10 @@ lint: setup-test  ## Check style, types and the walls between rooms
 
 test: lint test-fast test-slow  ## Check everything that a release promises
 
-# Both cores first; then, one after the other, the tests that start whole agents and desktops.
+# Both cores first, Qt in processes of its own; then, one after the other, the tests that start whole agents and desktops.
 test-fast: setup-test  ## Run the tests that need no processes of their own
-	$(BIN)/pytest -n 2 --dist loadgroup -m "$(FAST)"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "$(FAST)" --ignore tests/ui
+	$(BIN)/pytest -n 2 --dist loadgroup -m "$(FAST)" tests/ui
 
 test-slow: setup-test  ## Run the tests with real processes and real displays
 	$(BIN)/pytest -m "$(SLOW)" --durations 10

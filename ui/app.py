@@ -25,6 +25,7 @@ from PySide6.QtCore import (
     QCoreApplication,
     QLibraryInfo,
     QLocale,
+    QMetaObject,
     QObject,
     QSocketNotifier,
     Qt,
@@ -121,7 +122,7 @@ class Face(QObject):
     @Slot()
     def leave(self) -> None:
         """End the face. The caller stops the agent if it lives in this process."""
-        QTimer.singleShot(0, self._app.quit)
+        QMetaObject.invokeMethod(self._app, "quit", Qt.ConnectionType.QueuedConnection)
 
     def close(self) -> None:
         """Take everything down, in the order in which it hangs together."""
@@ -286,7 +287,7 @@ def _signals_end(app: QApplication) -> Iterator[None]:
 
     def ended(_number: int, _frame: FrameType | None) -> None:
         # queued, because quit() does nothing before exec() has begun: a signal can be that early
-        QTimer.singleShot(0, app.quit)
+        QMetaObject.invokeMethod(app, "quit", Qt.ConnectionType.QueuedConnection)
 
     notifier.activated.connect(drained)
     before = {number: signal.signal(number, ended) for number in (signal.SIGTERM, signal.SIGINT)}
