@@ -140,6 +140,10 @@ class WebSocketLink:
         """Send a heartbeat and a ping in one go; the far end answers at least one of them."""
         self._tell(_Send(dial, ((TEXT, frame), (PING, b""))))
 
+    def ping(self, dial: int) -> None:
+        """Ask for a sign of life without giving one."""
+        self._tell(_Send(dial, ((PING, b""),)))
+
     def hang_up(self, dial: int) -> None:
         """End a dial, also while it is connecting. What it had already posted still arrives."""
         self._unwanted = max(self._unwanted, dial)

@@ -202,6 +202,7 @@ class Core:
             storage_failed=self.commits.failed,
         )
         self.commits.intake, self.commits.departures = self.intake, self.departures
+        naming.departures = self.departures
         self.halting = Halting(
             self.places.state / "pause.json",
             self.board,

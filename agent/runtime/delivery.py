@@ -115,6 +115,7 @@ class Delivery:
     _dialled: bool = False  # since the start of the program
     _parked_for: str = ""  # the code of a park that was told and has not ended
     _batch: int = 0
+    _nameless: int = 0  # the dial whose heartbeat waits for an identity
     _lent_to: int = 0  # the newest row that is lent, or 0
     _flight: dict[int, tuple[Batch, float]] = field(default_factory=dict)
 
@@ -199,11 +200,20 @@ class Delivery:
 
     def _heartbeat(self, dial: int) -> None:
         identity, session = self.desk.profile.identity, self.desk.profile.session
-        device = identity.device_id if identity is not None else ""
+        if identity is None:  # its keyring takes its time; a sign of life of nobody is none
+            self._nameless = dial
+            self.link.ping(dial)
+            return
+        device = identity.device_id
         frame = heartbeat(device, device, session.session_id if session is not None else None)
         self.sent_bytes += len(frame)
         self.wire.add(self.wall_ms(), self.desk.app_id, "sent", frame)
         self.link.heartbeat(dial, frame)
+
+    def named(self) -> None:
+        """The app has an identity now: give the heartbeat that had to wait for it."""
+        if self.rule.state is State.LIVE and self._nameless == self.rule.dial:
+            self._heartbeat(self.rule.dial)
 
     def _send_batch(self, dial: int, batch: Batch) -> None:
         """Send it in one frame, but for suspects: each of those in a frame of its own."""

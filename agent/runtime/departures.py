@@ -140,6 +140,12 @@ class Departures:
             delivery.offer(self.means.mono_s())
             self._set_timer(app_id, delivery)
 
+    def named(self, app_id: str) -> None:
+        """Say that an app has its identity now."""
+        delivery = self.by_app.get(app_id)
+        if delivery is not None and not self._closed:
+            delivery.named()
+
     def halt(self) -> None:
         """Hang up everywhere and stay away."""
         self.halted = True

@@ -21,6 +21,7 @@ from agent.adapters.machine import mac_candidates
 from agent.adapters.secrets import Kept, Secrets
 from agent.rules.identity import ID_BYTES, MAC_BYTES, choose_mac, device_id, passing_device_id
 from agent.rules.stamp import Identity
+from agent.runtime.departures import Departures
 from agent.runtime.intake import Intake
 from agent.runtime.off_loop import off_loop
 from agent.runtime.report import Board
@@ -74,10 +75,12 @@ class Naming:
 
     Attributes:
         intake: Waits for the identities; set once it exists.
+        departures: Likewise: a heartbeat says whose it is.
 
     """
 
     intake: Intake
+    departures: Departures
 
     def __init__(
         self,
@@ -111,3 +114,4 @@ class Naming:
             if made.kept.notice:
                 self.note("secret.unencrypted", made.kept.notice, "info")
         self.intake.identified(app_id, made.identity)
+        self.departures.named(app_id)
