@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
 
@@ -254,7 +255,8 @@ class Commands(QObject):
         except Fault as fault:
             answer.failed.emit(fault)
         except Exception as exc:  # this thread must outlive it, or no later wish would be heard
-            log.exception("a command failed by a mistake of ours")
+            # as text: a record that kept the traceback would keep Qt's objects for another thread
+            log.error("a command failed by a mistake of ours trace=%s", traceback.format_exc())  # noqa: TRY400
             answer.failed.emit(Fault(f"a mistake of ours ({type(exc).__name__}), see the log"))
         else:
             answer.done.emit(said)
