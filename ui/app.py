@@ -43,7 +43,6 @@ from ui.deeds import Deeds
 from ui.display import display_answers
 from ui.language import tr
 from ui.marks import mark_icon
-from ui.sweeping import only_here, sweep
 from ui.tray import Tray
 from ui.views import Tone
 
@@ -137,7 +136,6 @@ class Face(QObject):
 
     @Slot(object)
     def _changed(self, status: Status) -> None:
-        sweep()
         self._status, self._gone = status, None
         self.deeds.settings_file = status.settings_file
         self.tray.show_status(status)
@@ -231,7 +229,7 @@ def run(
         return NO_DISPLAY
     app = _application()
     face = Face(app, open_door, hosted=hosted, state_dir=state_dir, show_window=show_window)
-    with _signals_end(app), only_here():
+    with _signals_end(app):
         if on_raise is not None:
             on_raise(face.raise_from_anywhere)
         face.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import os
 import sys
@@ -61,10 +60,3 @@ def stage(qtbot: QtBot) -> Iterator[Stage]:
     made = Stage(qtbot)
     yield made
     made.commands.close()
-
-
-@pytest.fixture(autouse=True)
-def swept() -> Iterator[None]:
-    """Collect what a test leaves here, or the next one's thread may: Qt's objects die of that."""
-    yield
-    gc.collect()

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import pytest
 from pytestqt.qtbot import QtBot
 from scripted_door import ScriptedDoor, event, snapshot
 
 from agent.door import Door, Passing, Status
 from tracking.errors import AgentGone, Fault, Unreachable
 from ui.bridge import EVENTS_HELD, Commands, EventsBridge, StatusBridge
+
+
+@pytest.fixture(autouse=True)
+def swept() -> Iterator[None]:
+    """Collect what a test leaves here, or the next one's thread may: Qt's objects die of that."""
+    yield
+    gc.collect()
 
 
 def test_a_burst_from_another_thread_arrives_as_its_last(qtbot: QtBot) -> None:
