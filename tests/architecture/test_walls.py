@@ -30,7 +30,7 @@ POSTS = {  # library: (where it may be imported, why only there)
         "one place decides where files lie",
     ),
     "tomlkit": (("agent/settings/writing.py",), "30 ms that only writing settings needs"),
-    "rich": (("agent/cli/", "collector/cli.py"), "a terminal is the command line's business"),
+    "rich": (("agent/cli/", "collector/cli/"), "a terminal is the command line's business"),
     "uvicorn": (("tracking/", "collector/"), "its classes run under our deadlines only there"),
     "httptools": (
         ("tracking/http_protocols.py",),

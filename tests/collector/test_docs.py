@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import collector.accounts
-from collector import cli
 from collector.api import BASE, DataApi
+from collector.cli import parser
 
 PAGE = (Path(__file__).parents[2] / "docs" / "collector.md").read_text()
 ROWS = [
@@ -33,14 +33,14 @@ def commands(parser: argparse.ArgumentParser, before: str = "") -> Iterator[str]
 
 def test_every_command_is_described_with_an_example_that_parses() -> None:
     described = {row[0]: row[2] for row in ROWS if len(row) == 3 and "homing collector" in row[2]}
-    assert list(described) == list(commands(cli._parser()))
+    assert list(described) == list(commands(parser.build()))
     for name, example in described.items():
         words = shlex.split(example)
         assert words[:2] == ["homing", "collector"]
         assert " ".join(words[2:]).startswith(name)
-        cli._parser().parse_args(words[2:])
+        parser.build().parse_args(words[2:])
     for line in re.findall(r"^homing collector (.+)$", PAGE, re.MULTILINE):
-        cli._parser().parse_args(shlex.split(line))
+        parser.build().parse_args(shlex.split(line))
 
 
 def test_every_flag_of_serve_is_named() -> None:
@@ -58,4 +58,11 @@ def test_every_question_and_scope_is_described() -> None:
 
 def test_every_exit_code_is_described() -> None:
     codes = {int(n) for n in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)}
-    assert codes == {cli.OK, cli.FAILED, cli.USAGE, cli.UNAVAILABLE, cli.RUNNING, cli.SETTINGS}
+    assert codes == {
+        parser.OK,
+        parser.FAILED,
+        parser.USAGE,
+        parser.UNAVAILABLE,
+        parser.RUNNING,
+        parser.SETTINGS,
+    }

@@ -1,0 +1,48 @@
+"""`homing collector`: serve, make apps and tokens, export. All of it also while it serves.
+
+One module per family of commands; each adds itself in ``register``, imports what is heavy only when
+it runs, and answers with an exit code (ARCHITECTURE.md §7) or raises a fault.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from collector.cli.parser import FAILED, RUNNING, SETTINGS, USAGE, build
+from tracking.errors import AgentRunning, Fault, RequestFault, SettingsFault
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; a fault becomes a sentence and an exit code."""
+    os.umask(0o077)  # whatever an engine writes beside its files is nobody else's
+    try:
+        args = build().parse_args(argv)
+        code: int = args.run(args)
+        sys.stdout.flush()
+    except Fault as fault:
+        sys.stderr.write(f"homing: {fault}\n")
+        if fault.advice:
+            sys.stderr.write(f"        {fault.advice}\n")
+        return exit_code(fault)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except SystemExit as exc:
+        return exc.code if isinstance(exc.code, int) else USAGE
+    return code
+
+
+def exit_code(fault: Fault) -> int:
+    """Return the promise that belongs to a fault (ARCHITECTURE.md §7)."""
+    match fault:
+        case AgentRunning():
+            return RUNNING
+        case SettingsFault():
+            return SETTINGS
+        case RequestFault():
+            return USAGE
+    return FAILED
