@@ -17,18 +17,20 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from collector.store import queries
-from collector.store.interface import Glance, Store, Stored
+from collector.store.dialect import DUCKDB, render
+from collector.store.duck_schema import SCHEMA, VERSION
+from collector.store.interface import TABLES, Fact, Glance, Seen, Store, Stored
 from collector.store.window import DAY_MS, Window
 from tracking.errors import StorageFault
 
-VERSION = 2
 SLICE = 5_000
 READ_S = 10.0  #: A question that takes longer is given up.
 # The engine can read files and load code; it is not to, whatever is asked of it.
@@ -41,18 +43,6 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
     "lock_configuration": True,
 }
-
-NUMBERS = {"key_a", "key_b", "ts", "recv_ts", "said_ts", "avail_ram", "flags"}
-COLUMNS = ", ".join(
-    f"{name} {'BIGINT' if name in NUMBERS else 'VARCHAR'} NOT NULL" for name in Stored._fields
-)
-SCHEMA = (
-    "CREATE TABLE schema_version (version INTEGER NOT NULL)",
-    f"CREATE TABLE events ({COLUMNS})",
-    "CREATE TABLE device (app_id VARCHAR NOT NULL, device_id VARCHAR NOT NULL,"
-    " first_ts BIGINT NOT NULL)",
-    f"INSERT INTO schema_version VALUES ({VERSION})",  # noqa: S608 - a number of our own
-)
 
 
 @contextlib.contextmanager
@@ -90,14 +80,15 @@ class DuckStore(Store):
     def _open(self, now_ms: int) -> None:
         self._readers = threading.local()
         self._window = Window(now_ms)
-        self._first: dict[tuple[str, str], int] = {}
+        self._first: dict[tuple[str, str, str], int] = {}  # by app, kind, id
         with _translated():
             self._db = duckdb.connect(str(self.path), config=CONFIG)
             try:
                 self._migrate()
                 self._writer = self._db.cursor()
-                self._events = self._writer.appender("events")
-                self._devices = self._writer.appender("device")
+                self._appenders = {
+                    shape: self._writer.appender(name) for shape, name in TABLES.items()
+                }
                 self._load()
             except BaseException:
                 self._db.close()
@@ -132,52 +123,64 @@ class DuckStore(Store):
         while rows := cursor.fetchmany(SLICE):
             self._window.remember(rows)
         cursor = self._db.execute(
-            "SELECT app_id, device_id, min(first_ts) FROM device GROUP BY app_id, device_id"
+            "SELECT app_id, kind, id, min(first_ts) FROM seen WHERE first_ts > 0 GROUP BY ALL"
         )
         while rows := cursor.fetchmany(SLICE):
-            for app_id, device_id, first in rows:
-                self._first[app_id, device_id] = first
+            for app_id, kind, id_, first in rows:
+                self._first[app_id, kind, id_] = first
 
     # --- writing -------------------------------------------------------------------------------
 
-    def write(self, rows: Sequence[Stored]) -> int:
+    def write(self, rows: Sequence[Stored], more: Sequence[Fact] = ()) -> int:
         if self._in_doubt:
             self.close()
-            self._open(rows[-1].recv_ts)
+            self._open(rows[-1].recv_ts if rows else self._window.now_ms)
         fresh = self._unknown(rows)
-        if not fresh:
+        if not fresh and not more:
             return 0
-        firsts: dict[tuple[str, str], int] = {}
-        first = self._first
-        for row in fresh:
-            device = (row.app_id, row.device_id)
-            known = firsts.get(device) or first.get(device)
-            if known is None or row.ts < known:
-                firsts[device] = row.ts
+        firsts = self._firsts(fresh)
         try:
             with _translated():
-                self._commit(fresh, firsts)
+                self._commit(fresh, [*more, *firsts])
         except StorageFault:
             self._in_doubt = True
             raise
-        self._first |= firsts
-        self._window.remember([(row.recv_ts, row.said_ts, row.key_a) for row in fresh])
-        self._window.move_on(fresh[-1].recv_ts)
+        for first in firsts:
+            self._first[first[:3]] = first.first_ts
+        if fresh:
+            self._window.remember([(row.recv_ts, row.said_ts, row.key_a) for row in fresh])
+            self._window.move_on(fresh[-1].recv_ts)
         return len(fresh)
 
-    def _commit(self, fresh: list[Stored], firsts: dict[tuple[str, str], int]) -> None:
+    def _firsts(self, fresh: list[Stored]) -> list[Seen]:
+        """Return whom these events show for the first time, or earlier than was known."""
+        firsts: dict[tuple[str, str, str], int] = {}
+        known = self._first
+        for row in fresh:
+            for kind, id_ in (("device", row.device_id), ("user", row.user_id)):
+                if id_:
+                    who = (row.app_id, kind, id_)
+                    first = firsts.get(who) or known.get(who)
+                    if first is None or row.ts < first:
+                        firsts[who] = row.ts
+        return [Seen(*who, first, 0) for who, first in firsts.items()]
+
+    def _commit(self, fresh: list[Stored], more: Sequence[Fact]) -> None:
+        by_table: defaultdict[type, list[Any]] = defaultdict(list)
+        if fresh:
+            by_table[Stored] = fresh
+        for fact in more:
+            by_table[type(fact)].append(fact)
         self._writer.execute("BEGIN")
         try:
-            self._events.append_rows(fresh)
-            self._events.flush()
-            if firsts:
-                self._devices.append_rows([(*key, first) for key, first in firsts.items()])
-                self._devices.flush()
+            for shape, rows in by_table.items():
+                self._appenders[shape].append_rows(rows)
+                self._appenders[shape].flush()
             self._writer.execute("COMMIT")
         except BaseException:
-            with contextlib.suppress(duckdb.Error):
-                self._events.clear()
-                self._devices.clear()
+            for appender in self._appenders.values():
+                with contextlib.suppress(duckdb.Error):
+                    appender.clear()
             with contextlib.suppress(duckdb.Error):
                 self._writer.execute("ROLLBACK")
             raise
@@ -208,6 +211,13 @@ class DuckStore(Store):
         return found
 
     # --- reading -------------------------------------------------------------------------------
+
+    @property
+    def dialect(self) -> str:
+        return "duckdb"
+
+    def ask(self, text: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        return self._read(render(text, DUCKDB), **values)
 
     def _read(self, query: str, **values: object) -> list[tuple[Any, ...]]:
         cursor = self._cursor()
@@ -260,6 +270,27 @@ class DuckStore(Store):
 
     def count(self, app_id: str) -> int:
         return int(self._read(queries.COUNT, app=app_id)[0][0])
+
+    # --- forgetting ----------------------------------------------------------------------------
+
+    def erase(self, app_id: str, *, users: Sequence[str], devices: Sequence[str]) -> int:
+        raise NotImplementedError  # replaced in the next commit
+
+    def purge(self, app_id: str, before_ms: int) -> int:
+        raise NotImplementedError
+
+    def drop_app(self, app_id: str) -> None:
+        raise NotImplementedError
+
+    def compact(self) -> None:
+        raise NotImplementedError
+
+    @property
+    def unswept(self) -> int:
+        return 0
+
+    def size_bytes(self) -> int:
+        return self.path.stat().st_size
 
     def close(self) -> None:
         with contextlib.suppress(duckdb.Error):

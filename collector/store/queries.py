@@ -35,8 +35,8 @@ SELECT
   coalesce(sum(CASE WHEN first_ts >= $middle THEN 1 ELSE 0 END), 0),
   coalesce(sum(CASE WHEN first_ts < $middle THEN 1 ELSE 0 END), 0)
 FROM (
-  SELECT device_id, min(first_ts) AS first_ts FROM device
-  WHERE app_id = $app GROUP BY device_id
+  SELECT id, min(first_ts) AS first_ts FROM seen
+  WHERE app_id = $app AND kind = 'device' AND first_ts > 0 GROUP BY id
 ) AS firsts
 WHERE first_ts >= $start AND first_ts < $end
 """
@@ -48,8 +48,9 @@ FROM (
   ORDER BY recv_ts DESC, ts DESC, key_a LIMIT $limit
 ) AS e
 LEFT JOIN (
-  SELECT device_id, min(first_ts) AS first_ts FROM device WHERE app_id = $app GROUP BY device_id
-) AS d ON d.device_id = e.device_id
+  SELECT id, min(first_ts) AS first_ts FROM seen
+  WHERE app_id = $app AND kind = 'device' AND first_ts > 0 GROUP BY id
+) AS d ON d.id = e.device_id
 ORDER BY e.recv_ts DESC, e.ts DESC, e.key_a
 """
 

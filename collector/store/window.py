@@ -127,6 +127,11 @@ class Window:
             if at >= since:
                 days[at // DAY_MS].add(key)
 
+    @property
+    def now_ms(self) -> int:
+        """The latest moment it was told."""
+        return self.since_ms + REMEMBERED_DAYS * DAY_MS
+
     def move_on(self, now_ms: int) -> None:
         """Forget the days that are no longer among the last."""
         self.since_ms = max(self.since_ms, (now_ms // DAY_MS - REMEMBERED_DAYS) * DAY_MS)

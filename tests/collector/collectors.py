@@ -190,6 +190,8 @@ def row(**more: Any) -> Stored:
     """One event as it is stored; its key comes from its content, as in life."""
     said: dict[str, Any] = {
         **dict.fromkeys(Stored._fields, ""),
+        "attr_keys": [],
+        "attr_values": [],
         "app_id": "A",
         "ts": NOW,
         "recv_ts": NOW,
