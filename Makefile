@@ -5,7 +5,7 @@ FAST := not system and not display and not soak and not fuzz
 SLOW := (system or display) and not soak and not fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run test test-fast test-slow lint bench soak fuzz clean
+.PHONY: help setup setup-test setup-soak run test test-fast test-slow lint bench soak fuzz clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -15,6 +15,9 @@ setup:  ## Make .venv with the homing command in it, and what it needs from Debi
 
 setup-test:
 	@sh packaging/bootstrap.sh test
+
+setup-soak:
+	@sh packaging/bootstrap.sh soak
 
 run: setup  ## Start the tray, with a far end on this computer
 	@$(BIN)/homing --keep-here
@@ -38,7 +41,7 @@ test-slow: setup-test  ## Run the tests with real processes and real displays
 bench: setup-test  ## Measure, side by side with what the machine allows (ARGS=--quick)
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
-soak: setup-test  ## Run the long tests
+soak: setup-soak  ## Run the long tests
 	$(BIN)/pytest -m soak --timeout 3600
 
 fuzz: setup-test  ## Search at random for input that breaks something

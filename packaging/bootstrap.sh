@@ -3,9 +3,10 @@
 #
 #     sh packaging/bootstrap.sh run     what a person needs
 #     sh packaging/bootstrap.sh test    what `make test` and `make bench` need on top
+#     sh packaging/bootstrap.sh soak    what `make soak` needs on top of that
 #
-# Debian packages: those of debian-run.txt (and debian-test.txt) that are missing are installed, as
-# root or with sudo; without either the line to type is printed, and the exit code is 69.
+# Debian packages: those of debian-run.txt (debian-test.txt, debian-soak.txt) that are missing are
+# installed, as root or with sudo; without either the line to type is printed, and the exit code is 69.
 # Python: the locked versions, each checked by its hash, and again only after a lock has changed.
 set -eu
 
@@ -14,8 +15,12 @@ cd "$(dirname "$0")/.."
 case $kind in
 run) lock=packaging/requirements-run.lock lists=packaging/debian-run.txt ;;
 test) lock=packaging/requirements-dev.lock lists="packaging/debian-run.txt packaging/debian-test.txt" ;;
+soak)
+    lock=packaging/requirements-dev.lock
+    lists="packaging/debian-run.txt packaging/debian-test.txt packaging/debian-soak.txt"
+    ;;
 *)
-    echo "usage: packaging/bootstrap.sh run|test" >&2
+    echo "usage: packaging/bootstrap.sh run|test|soak" >&2
     exit 64
     ;;
 esac
@@ -66,10 +71,22 @@ install_debian_packages() {
         exit 69
     fi
     say "installing Debian packages: $missing"
+    keep_asleep
     # A list that cannot be refreshed may still name what we need, so its failure is not ours.
     $become env DEBIAN_FRONTEND=noninteractive apt-get update -qq || true
     # shellcheck disable=SC2086
     $become env DEBIAN_FRONTEND=noninteractive $apt >/dev/null # what goes wrong is on stderr
+}
+
+# The tests start a ClickHouse of their own; the system's service, which nobody asked for, is not to
+# run. (A mask that is there before the package is one that the package respects.)
+keep_asleep() {
+    unit=/etc/systemd/system/clickhouse-server.service
+    case " $missing " in
+    *" clickhouse-server "*) ;;
+    *) return 0 ;;
+    esac
+    [ ! -d /run/systemd/system ] || [ -e "$unit" ] || [ -L "$unit" ] || $become ln -s /dev/null "$unit"
 }
 
 find_python() {
@@ -103,6 +120,7 @@ install_python_packages() {
         "$python" -m venv .venv
     fi
     # What the tests need contains what running needs.
+    [ "$kind" != soak ] || kind=test # the same lock
     if ! fresh ".venv/.homing-$kind.sha" "$lock" &&
         ! fresh .venv/.homing-test.sha packaging/requirements-dev.lock; then
         say "installing the locked Python packages of $lock (about 200 MB on disk, mostly Qt)"
