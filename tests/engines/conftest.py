@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # servers: equipment of this room
 
+from clusters import Cluster
 from servers import ClickHouse
 
 HERE = Path(__file__).resolve().parent
@@ -51,3 +52,11 @@ def another_clickhouse(tmp_path: Path) -> Iterator[Callable[[], ClickHouse]]:
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two shards of two replicas; for tests that are marked ``soak``."""
+    servers = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield servers
+    servers.stop()
