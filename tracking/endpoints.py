@@ -61,7 +61,9 @@ FRAMES_IN_FLIGHT: Final = 64  #: Of one WebSocket; enough to fill a group commit
 BYTES_IN_FLIGHT: Final = 128 * 1024 * 1024  #: Of all connections of these routes together.
 LARGE_BYTES: Final = 128 * 1024  #: A smaller frame is understood in milliseconds at worst.
 
-_TRACK = re.compile(r".*/app/([^/]*)/(track|license/validate|customdata|crash)/?", re.DOTALL)
+NUCLEUS_PATH: Final = re.compile(
+    r".*/app/([^/]*)/(track|license/validate|customdata|crash)/?", re.DOTALL
+)
 _BARE = re.compile(r"/+([A-Za-z0-9_-]{1,64})/?", re.ASCII)
 _CORS: Final = {
     "Access-Control-Allow-Origin": "*",
@@ -105,7 +107,30 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class _InFlight:
+async def read_body(headers: dict[bytes, bytes], receive: Receive, limit: int) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        RequestFault: It has more than ``limit`` bytes (413), or its sender has gone (400).
+
+    """
+    announced = headers.get(b"content-length", b"0")
+    too_large = RequestFault(f"the body is larger than {limit} bytes", status=413)
+    if announced.isdigit() and int(announced) > limit:
+        raise too_large
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestFault("the body ended early")
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise too_large
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+class InFlight:
     """Bounds the bytes of frames that were read and not yet answered."""
 
     def __init__(self, limit: int) -> None:
@@ -145,13 +170,13 @@ class _TrackingRoute(BaseRoute):
         self.side_calls = side_calls
         self.headers = _CORS if cors else {}
         self.require_ids = require_ids
-        self.in_flight = _InFlight(in_flight_bytes)
+        self.in_flight = InFlight(in_flight_bytes)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] not in ("http", "websocket"):
             return Match.NONE, {}
         path = scope["path"]
-        if found := _TRACK.fullmatch(path):
+        if found := NUCLEUS_PATH.fullmatch(path):
             app_id, call = found.groups()
         elif found := _BARE.fullmatch(path):
             app_id, call = found[1], "track"
@@ -205,29 +230,12 @@ class _TrackingRoute(BaseRoute):
                 f"Content-Encoding must be absent, got {clip(encoding.decode('latin-1'))}",
                 status=415,
             )
-        body = await self._body(headers, receive)
+        body = await read_body(headers, receive, self.limits.body_bytes)
         await self.in_flight.enter(len(body))
         try:
-            return await self._post(app_id, body, _origin(scope, "http"))
+            return await self._post(app_id, body, origin_of(scope, "http"))
         finally:
             await self.in_flight.leave(len(body))
-
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        limit = self.limits.body_bytes
-        announced = headers.get(b"content-length", b"0")
-        too_large = RequestFault(f"the body is larger than {limit} bytes", status=413)
-        if announced.isdigit() and int(announced) > limit:
-            raise too_large
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise RequestFault("the body ended early")
-            body += message.get("body", b"")
-            if len(body) > limit:
-                raise too_large
-            if not message.get("more_body", False):
-                return bytes(body)
 
     async def _post(self, app_id: str, body: bytes, origin: Origin) -> Response:
         frame = await self._parse(body)
@@ -267,7 +275,7 @@ class _TrackingRoute(BaseRoute):
         except Fault as fault:
             await error_response(fault, reportedIds=())(scope, receive, send)
             return
-        origin = _origin(scope, "ws")
+        origin = origin_of(scope, "ws")
         try:
             await send({"type": "websocket.accept"})
         except OSError:
@@ -320,7 +328,8 @@ class _Pending(msgspec.Struct, frozen=True):
     task: asyncio.Task[Receipt]
 
 
-def _origin(scope: Scope, transport: Literal["ws", "http"]) -> Origin:
+def origin_of(scope: Scope, transport: Literal["ws", "http"]) -> Origin:
+    """Return where a request came from; it counts as received now."""
     number = scope.get("state", {}).get("connection")
     return Origin(
         transport=transport,

@@ -108,6 +108,7 @@ class FarEnd:
             for key in ("require_ids", "in_flight_bytes", "cors", "side_calls")
             if key in options
         }
+        before = options.pop("before", [])  # routes that are mounted before Nucleus's
         options.setdefault("max_connections", 512)
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -118,7 +119,7 @@ class FarEnd:
         self.unix.bind(self.path)
 
         async def start() -> Listener:
-            app = Starlette(routes=tracking_routes(sink, self.limits, **routes))
+            app = Starlette(routes=[*before, *tracking_routes(sink, self.limits, **routes)])
             listener = Listener(
                 app, limits=self.limits, lines=line_factory(sink, self.limits), **options
             )
