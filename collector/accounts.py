@@ -25,6 +25,8 @@ from tracking.errors import RequestFault, StorageFault
 APP_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}\Z")  #: Never taken for a flag.
 SCOPES = ("stats:read", "users:read", "users:delete", "admin")
 TOKEN_MARK = "dat1_"  # noqa: S105 - the public prefix
+SECRET_MARK = "sec_"  # noqa: S105 - the public prefix
+PUBLISHABLE_MARK = "pub_"
 PREFIX_CHARS = 8
 DAY_MS = 86_400_000
 MOST_DAYS = 36_500
@@ -32,24 +34,41 @@ MOST_DAYS = 36_500
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS app (
     app_id TEXT PRIMARY KEY, name TEXT NOT NULL, tracking_key TEXT NOT NULL UNIQUE,
-    created_ms INTEGER NOT NULL
+    created_ms INTEGER NOT NULL, retention_days INTEGER, demo INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS token (
     prefix TEXT NOT NULL, digest BLOB NOT NULL UNIQUE, app_id TEXT NOT NULL, scopes TEXT NOT NULL,
     created_ms INTEGER NOT NULL, expires_ms INTEGER, used_day INTEGER
 );
 CREATE INDEX IF NOT EXISTS token_by_prefix ON token (prefix);
+CREATE TABLE IF NOT EXISTS publishable_key (app_id TEXT PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS secret_key (
+    app_id TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, created_ms INTEGER NOT NULL
+);
 """
+#: Columns that the first files did not have, by what adds them; in the order of SCHEMA.
+LATER = {
+    "retention_days": "ALTER TABLE app ADD COLUMN retention_days INTEGER",
+    "demo": "ALTER TABLE app ADD COLUMN demo INTEGER NOT NULL DEFAULT 0",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class AppAccount:
-    """One app that may report here."""
+    """One app that may report here.
+
+    Attributes:
+        retention_days: Days that its events are kept, 0 for ever, None as the settings say.
+        demo: Its events were made up (`homing collector demo`).
+
+    """
 
     app_id: str
     name: str
     tracking_key: str
     created_ms: int
+    retention_days: int | None = None
+    demo: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +98,7 @@ class Accounts:
             self._changes.execute("PRAGMA journal_mode = WAL").fetchall()
             self._changes.execute("PRAGMA synchronous = FULL")
             self._changes.executescript(SCHEMA)
+            self._migrate(self._changes)
             self._db = self._connect()
         except (OSError, sqlite3.DatabaseError) as exc:
             raise StorageFault(f"{path} cannot be used: {exc}") from exc
@@ -88,6 +108,22 @@ class Accounts:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA busy_timeout = 5000")
         return db
+
+    @staticmethod
+    def _migrate(db: sqlite3.Connection) -> None:
+        """Add what an older file has not; two processes may try at once."""
+
+        def columns() -> set[str]:
+            return {row[1] for row in db.execute("PRAGMA table_info(app)")}
+
+        if columns() >= LATER.keys():
+            return
+        db.execute("BEGIN IMMEDIATE")
+        with db:
+            there = columns()
+            for name, statement in LATER.items():
+                if name not in there:
+                    db.execute(statement)
 
     def close(self) -> None:
         with self._lock, self._changing:
@@ -122,9 +158,22 @@ class Accounts:
         return [AppAccount(*row) for row in rows]
 
     def add_app(
-        self, name: str, now_ms: int, *, app_id: str | None = None, if_missing: bool = False
+        self,
+        name: str,
+        now_ms: int,
+        *,
+        app_id: str | None = None,
+        if_missing: bool = False,
+        demo: bool = False,
     ) -> AppAccount:
         """Make an app.
+
+        Args:
+            name: For people.
+            now_ms: Unix milliseconds.
+            app_id: One is made if None.
+            if_missing: An app of this id is good enough.
+            demo: Its events will be made up.
 
         Raises:
             RequestFault: The id is not one, or is taken.
@@ -139,11 +188,12 @@ class Accounts:
             )
         if not name.strip() or len(name) > 200:
             raise RequestFault("a name has 1 to 200 characters", field="name")
-        made = AppAccount(app_id, name.strip(), secrets.token_urlsafe(18), now_ms)
+        key = secrets.token_urlsafe(18)
+        made = AppAccount(app_id, name.strip(), key, now_ms, demo=int(demo))
         with self._border(changing=True) as db:
             done = db.execute(
-                "INSERT INTO app VALUES (?, ?, ?, ?) ON CONFLICT (app_id) DO NOTHING",
-                (made.app_id, made.name, made.tracking_key, made.created_ms),
+                "INSERT INTO app VALUES (?, ?, ?, ?, NULL, ?) ON CONFLICT (app_id) DO NOTHING",
+                (made.app_id, made.name, made.tracking_key, made.created_ms, made.demo),
             )
             if not done.rowcount:  # somebody has it, perhaps since a moment ago
                 if if_missing:
@@ -151,6 +201,94 @@ class Accounts:
                     return AppAccount(*row)
                 raise RequestFault(f"the app {app_id!r} exists already", field="id", status=409)
         return made
+
+    def keep_for(self, app_id: str, days: int | None) -> AppAccount:
+        """Say how many days an app's events are kept: 0 for ever, None as the settings say.
+
+        Raises:
+            RequestFault: No such app, or no such number of days.
+
+        """
+        if days is not None and not 0 <= days <= MOST_DAYS:
+            raise RequestFault(f"events are kept 1 to {MOST_DAYS} days, got {days}", field="days")
+        with self._border(changing=True) as db:
+            done = db.execute("UPDATE app SET retention_days = ? WHERE app_id = ?", (days, app_id))
+        self._known.pop(app_id, None)
+        found = self.app(app_id) if done.rowcount else None
+        if found is None:
+            raise RequestFault(f"there is no app {app_id[:80]!r}", field="app_id", status=404)
+        return found
+
+    def remove_app(self, app_id: str) -> bool:
+        """Take an app and its tokens away; return whether there was one."""
+        with self._border(changing=True) as db:
+            db.execute("DELETE FROM token WHERE app_id = ?", (app_id,))
+            done = db.execute("DELETE FROM app WHERE app_id = ?", (app_id,))
+        self._known.pop(app_id, None)
+        return bool(done.rowcount)
+
+    # --- keys of the Bucket API (BUCKET.md §1) -------------------------------------------------
+
+    def app_of_key(self, kind: str, text: str) -> str | None:
+        """Return the app that a key opens, None if it opens none.
+
+        Args:
+            kind: ``path`` for a tracking key; ``publishable``; ``bearer`` for a secret key or a
+                publishable one.
+            text: As shown. A secret key is looked up by its digest: how long that takes tells
+                something of a digest, and nobody can choose one.
+
+        """
+        with self._border() as db:
+            row = None
+            if kind == "path":
+                row = db.execute("SELECT app_id FROM app WHERE tracking_key = ?", (text,))
+                row = row.fetchone()
+            if kind == "bearer":
+                found = "SELECT app_id FROM secret_key WHERE digest = ?"
+                row = db.execute(found, (_digest(text),)).fetchone()
+            if row is None and kind in ("bearer", "publishable"):
+                found = "SELECT app_id FROM publishable_key WHERE text = ?"
+                row = db.execute(found, (text,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def publishable_key(self, app_id: str) -> str:
+        """Return an app's publishable key; it is made when it is first asked for."""
+        made = PUBLISHABLE_MARK + secrets.token_urlsafe(18)
+        with self._border(changing=True) as db:
+            db.execute(
+                "INSERT INTO publishable_key VALUES (?, ?) ON CONFLICT (app_id) DO NOTHING",
+                (app_id, made),
+            )
+            found = "SELECT text FROM publishable_key WHERE app_id = ?"
+            (text,) = db.execute(found, (app_id,)).fetchone()
+        return str(text)
+
+    def new_secret_key(self, app_id: str, now_ms: int, *, replace: bool = True) -> str | None:
+        """Make an app's secret key and return it; it is shown this once, the old one is void.
+
+        SDKs take only keys of more than 22 characters (BUCKET.md §1). Of it, a digest is kept.
+
+        Args:
+            app_id: The app.
+            now_ms: Unix milliseconds.
+            replace: False makes none, and returns None, if there is one.
+
+        Raises:
+            RequestFault: No such app.
+
+        """
+        if self.app(app_id) is None:
+            raise RequestFault(f"there is no app {app_id[:80]!r}", field="app_id", status=404)
+        text = SECRET_MARK + secrets.token_urlsafe(32)
+        with self._border(changing=True) as db:
+            kept = "DO UPDATE SET digest = excluded.digest, created_ms = excluded.created_ms"
+            done = db.execute(
+                "INSERT INTO secret_key VALUES (?, ?, ?) ON CONFLICT (app_id) "
+                + (kept if replace else "DO NOTHING"),
+                (app_id, _digest(text), now_ms),
+            )
+        return text if done.rowcount else None
 
     # --- tokens --------------------------------------------------------------------------------
 
