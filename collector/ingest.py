@@ -16,13 +16,13 @@ import hashlib
 import logging
 import secrets
 import struct
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from collector.accounts import Accounts
 from collector.limits import Limiter
+from collector.metrics import Tally
 from collector.presence import Presence
 from collector.store.interface import Stored
 from collector.writer import Writer
@@ -77,6 +77,7 @@ class Ingest:
         per_app: Events per app.
         now_ms: Unix milliseconds.
         now_s: Monotonic seconds.
+        counts: Where to count.
 
     Attributes:
         counts: What happened, by name, for status and metrics.
@@ -93,6 +94,7 @@ class Ingest:
         per_app: Limiter,
         now_ms: Callable[[], int],
         now_s: Callable[[], float],
+        counts: Tally | None = None,
     ) -> None:
         self.accounts = accounts
         self.writer = writer
@@ -101,7 +103,7 @@ class Ingest:
         self.per_app = per_app
         self.now_ms = now_ms
         self.now_s = now_s
-        self.counts: Counter[str] = Counter()
+        self.counts = counts if counts is not None else Tally()
 
     async def admit(self, app_id: str, transport: str) -> None:
         """Let a known app in.
@@ -121,6 +123,7 @@ class Ingest:
         if not frame.events:
             return Receipt()
         count = len(frame.events)
+        self.counts["accepted"] += count
         try:
             self.writer.reserve(count)
         except OverQuota as fault:  # before anything is built: a queue is cheaper at its sender
@@ -130,7 +133,9 @@ class Ingest:
             self._within_quota(app_id, count, peer_key(origin.peer))
             rows = await self._rows(app_id, frame, origin.received_ms)
             if rows:
-                await self.writer.write(rows)
+                new = await self.writer.write(rows)
+                self.counts["stored"] += new
+                self.counts["repeats"] += len(rows) - new
         except Fault as fault:
             return Receipt(fault=fault)
         finally:

@@ -94,6 +94,11 @@ class Presence:
         devices = self._apps.get(app_id, {}).values()
         return sorted(devices, key=lambda d: (-d.last_seen_ms, d.device_id))
 
+    def everyone(self) -> int:
+        """Return how many devices are here, of all apps."""
+        self._forget()
+        return sum(map(len, self._apps.values()))
+
     def _depart(self, connection: int, app_id: str, device_id: str) -> None:
         device = self._apps[app_id][device_id]
         device.sockets.discard(connection)

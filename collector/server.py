@@ -1,11 +1,11 @@
 """One serving collector: sockets, store, writer, drain.
 
-    WebSocket, HTTP ──► tracking.endpoints ──► Ingest ──► Writer (thread) ──► Store
-    Data API v1     ──► DataApi ──► Store (worker threads), Presence (memory)
-    admin.sock      ──► export, status: for the command line of the same user
+    WebSocket, HTTP ──► Entrance ──► tracking.endpoints ──► Ingest ──► Writer (thread) ──► Store
+    Data API v1     ──►    „     ──► DataApi ──► Store (worker threads), Presence (memory)
+    admin.sock      ──► export, status, metrics: for the command line of the same user
+    metrics port    ──► metrics, health: for whoever watches, on 127.0.0.1
 
-SIGTERM, SIGINT, or the end of the parent (standard input closes): stop accepting, tell WebSockets
-to come back (1012), commit what was taken, close the store.
+SIGTERM, SIGINT, or the end of the parent (standard input closes): :mod:`collector.draining`.
 """
 
 from __future__ import annotations
@@ -16,205 +16,247 @@ import gc
 import logging
 import os
 import resource
-import signal
 import socket
-import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
+from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from collector.accounts import Accounts
+from collector.admin import admin_routes
 from collector.api import DataApi
+from collector.draining import Ending, send_away, spread_s
+from collector.entrance import Entrance, forwarded_for
+from collector.health import Health, metrics_route
 from collector.ingest import Ingest
 from collector.limits import Limiter
+from collector.metrics import Metrics, open_files, resident_bytes, sizes
 from collector.places import Folder, ServerLock
 from collector.presence import Presence
-from collector.rows import exported
+from collector.settings import Settings
 from collector.store.duck import DuckStore
 from collector.writer import Writer
 from tracking.endpoints import error_response, tracking_routes
 from tracking.errors import Fault, SettingsFault
-from tracking.events import Limits
 from tracking.nucleus import normal_platform
 from tracking.serving import Listener
 
 log = logging.getLogger("collector.server")
 
-PING_S = 30.0
-DRAIN_S = 1.5
+GRACE_S = 1.5  #: What who was told to go has to go.
 WANTED_FILES = 65_536
 GC_THRESHOLD = (50_000, 50, 1_000)  #: STORE.md: untuned, 10,000 connections cost 400 ms pauses.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Serving:
-    """How to serve.
-
-    Attributes:
-        host: A loopback address, unless a reverse proxy with TLS stands before it.
-        port: 0 for any.
-        stdin_eof: End when standard input ends: the parent has died.
-        connections: In all.
-        per_peer: Connections from one address.
-        peer_events_per_s: Events that one address may report, sustained.
-        app_events_per_s: The same for one app.
-
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 7780
-    stdin_eof: bool = False
-    connections: int = 20_000
-    per_peer: int = 20_000
-    peer_events_per_s: float = 200_000.0
-    app_events_per_s: float = 200_000.0
-    burst: float = 2_000_000.0
-
-
-async def serve(folder: Folder, serving: Serving, ready: Callable[[int], None]) -> None:
+async def serve(
+    folder: Folder,
+    settings: Settings,
+    ready: Callable[[int], None],
+    *,
+    stdin_eof: bool = False,
+) -> None:
     """Serve until a signal or the end of the parent.
 
     Args:
         folder: Prepared.
-        serving: How.
+        settings: How.
         ready: Called with the port when everything answers.
+        stdin_eof: End when standard input ends: the parent has died.
 
     Raises:
         AgentRunning: Another process serves this folder.
-        SettingsFault: The address cannot be listened on.
+        SettingsFault: An address cannot be listened on.
         StorageFault: The store cannot be used.
 
     """
     lock = ServerLock.take(folder)
     try:
-        sock = _listen(serving.host, serving.port)
-        with contextlib.closing(sock):
-            await _run(lock, serving, sock, ready)
+        with contextlib.ExitStack() as ends:
+            sock = ends.enter_context(_listen(settings.host, settings.port, "--port"))
+            watched = None
+            if settings.metrics_port:
+                watched = ends.enter_context(
+                    _listen("127.0.0.1", settings.metrics_port, "--metrics-port")
+                )
+            await _run(lock, settings, sock, watched, ready, stdin_eof=stdin_eof)
     finally:
         lock.release()
 
 
 async def _run(
-    lock: ServerLock, serving: Serving, sock: socket.socket, ready: Callable[[int], None]
+    lock: ServerLock,
+    settings: Settings,
+    sock: socket.socket,
+    watched: socket.socket | None,
+    ready: Callable[[int], None],
+    *,
+    stdin_eof: bool,
 ) -> None:
-    _raise_file_limit(serving.connections)
+    _raise_file_limit(settings.connections)
     gc.set_threshold(*GC_THRESHOLD)
-    loop = asyncio.get_running_loop()
     folder = lock.folder
-    stopping = _stop_signals(loop, stdin_eof=serving.stdin_eof)
+    ending = Ending()
+    ending.listen(stdin_eof=stdin_eof)
     with contextlib.ExitStack() as ends:
         accounts = ends.enter_context(contextlib.closing(Accounts(folder.accounts)))
         store = await asyncio.to_thread(DuckStore, folder.events, _now_ms())
         ends.callback(store.close)
-        writer = Writer(store, loop)
+        metrics = Metrics()
+        writer = Writer(
+            store,
+            asyncio.get_running_loop(),
+            most_waiting=settings.waiting_events,
+            commits=metrics.commits,
+        )
         ends.callback(writer.close)  # also if serving never began: its thread must end
-        await _serve(_Rooms(lock, serving, sock, accounts, store, writer), ready, stopping)
+        server = _Server(lock, settings, accounts, store, writer, metrics)
+        await server.serve(sock, watched, ready, ending)
 
 
-class _Rooms(NamedTuple):
+@dataclass(slots=True)
+class _Server:
     """What a serving collector consists of, opened."""
 
     lock: ServerLock
-    serving: Serving
-    sock: socket.socket
+    settings: Settings
     accounts: Accounts
     store: DuckStore
     writer: Writer
+    metrics: Metrics
 
+    async def serve(
+        self,
+        sock: socket.socket,
+        watched: socket.socket | None,
+        ready: Callable[[int], None],
+        ending: Ending,
+    ) -> None:
+        """Serve the sockets until it is time to end, then drain them."""
+        settings, metrics = self.settings, self.metrics
+        port = sock.getsockname()[1]
+        presence = Presence(_now_ms, normal_platform)
+        health = Health(
+            probe=lambda: self.store.count(""),
+            behind=lambda: self.writer.behind,
+            failing=lambda: self.writer.failing,
+            draining=ending.stopping.is_set,
+        )
+        entrance = self._public([*health.routes(), *self._questions(presence)], presence)
+        listener = Listener(
+            entrance,
+            limits=settings.wire(),
+            max_connections=settings.connections,
+            max_per_peer=settings.per_peer,
+            uncounted=lambda peer: forwarded_for(peer, (), entrance.trusted) is not None,
+            header_s=settings.header_s,
+            body_s=settings.body_s,
+            idle_s=settings.idle_s,
+            ws_ping_s=settings.ping_s,
+        )
+        self._gauges(listener, presence, ending)
+        admin = Starlette(
+            routes=[
+                *admin_routes(self.accounts, self.store, lambda: self._status(port)),
+                metrics_route(metrics),
+            ]
+        )
+        doors = {
+            Listener(
+                admin, limits=settings.wire(), max_connections=16, idle_s=3600.0
+            ): self.lock.listen_admin(),
+        }
+        if watched is not None:
+            seen = Starlette(routes=[metrics_route(metrics), *health.routes()])
+            doors[Listener(seen, limits=settings.wire(), max_connections=16)] = watched
+        for door, its_socket in doors.items():
+            await door.on_socket(its_socket)
+        await listener.on_socket(sock)
+        ready(port)
+        log.info("serving host=%s port=%d", settings.host, port)
+        try:
+            await ending.stopping.wait()
+        finally:
+            entrance.draining = True
+            guests = listener.conversations()
+            over_s = spread_s(len(guests), settings.drain_s)
+            log.info(
+                "draining waiting=%d connections=%d spread_s=%g",
+                self.writer.waiting,
+                len(guests),
+                over_s,
+            )
+            await send_away(guests, over_s, ending.hurry)
+            await listener.drain(0.2 if ending.hurry.is_set() else GRACE_S)
+            for door in doors:
+                await door.drain(0.2)
+            await asyncio.to_thread(self.writer.close)
+            log.info("stopped events=%d", self.writer.written)
 
-async def _serve(rooms: _Rooms, ready: Callable[[int], None], stopping: asyncio.Event) -> None:
-    lock, serving, sock, accounts, store, writer = rooms
-    presence = Presence(_now_ms, normal_platform)
-    ingest = Ingest(
-        accounts,
-        writer,
-        presence,
-        per_peer=Limiter(serving.peer_events_per_s, serving.burst),
-        per_app=Limiter(serving.app_events_per_s, serving.burst),
-        now_ms=_now_ms,
-        now_s=time.monotonic,
-    )
-    api = DataApi(accounts, store, presence, Limiter(10 / 60, 10), _now_ms, time.monotonic)
-    limits = Limits()
-    public = Starlette(
-        routes=[*api.routes(), *tracking_routes(ingest, limits)],
-        exception_handlers={Fault: _on_fault},
-    )
-    started_ms = _now_ms()
+    def _questions(self, presence: Presence) -> list[BaseRoute]:
+        per_minute = self.settings.wrong_tokens_per_min
+        failures = Limiter(per_minute / 60, per_minute)
+        api = DataApi(self.accounts, self.store, presence, failures, _now_ms, time.monotonic)
+        return [*api.routes()]
 
-    def status() -> dict[str, object]:
+    def _public(self, routes: list[BaseRoute], presence: Presence) -> Entrance:
+        """Return the public application: tracking comes last, its routes take bare paths."""
+        settings = self.settings
+        ingest = Ingest(
+            self.accounts,
+            self.writer,
+            presence,
+            per_peer=Limiter(settings.peer_events_per_s, settings.peer_burst),
+            per_app=Limiter(settings.app_events_per_s, settings.app_burst),
+            now_ms=_now_ms,
+            now_s=time.monotonic,
+            counts=self.metrics.events,
+        )
+        routes = [*routes, *tracking_routes(ingest, settings.wire())]
+        return Entrance(
+            Starlette(routes=routes, exception_handlers={Fault: _on_fault}),
+            routes,
+            trusted=settings.trusted_proxies,
+            per_peer=settings.per_peer,
+            metrics=self.metrics,
+            come_back_s=2 * settings.drain_s,
+        )
+
+    def _gauges(self, listener: Listener, presence: Presence, ending: Ending) -> None:
+        started_s = time.time()
+        folder = self.lock.folder
+        files = {"events": folder.events, "wal": folder.events.with_name("events.duckdb.wal")}
+        self.metrics.gauges.update(
+            {
+                "homing_queue_events": lambda: self.writer.waiting,
+                "homing_connections": lambda: len(listener.connections),
+                "homing_websockets": lambda: len(listener.conversations()),
+                "homing_connections_refused_total": lambda: listener.refused,
+                "homing_live_devices": presence.everyone,
+                "homing_store_bytes": lambda: sizes(files),
+                "homing_ready": lambda: float(
+                    not (ending.stopping.is_set() or self.writer.behind or self.writer.failing)
+                ),
+                "homing_start_time_seconds": lambda: started_s,
+                "homing_resident_bytes": resident_bytes,
+                "homing_open_files": open_files,
+            }
+        )
+
+    def _status(self, port: int) -> dict[str, object]:
         return {
             "pid": os.getpid(),
             "port": port,
-            "started_ms": started_ms,
-            "waiting": writer.waiting,
-            "written": writer.written,
-            "repeats": writer.repeats,
-            "counts": dict(ingest.counts),
-            "apps": {app.app_id: store.count(app.app_id) for app in accounts.apps()},
+            "started_ms": int(self.metrics.gauges["homing_start_time_seconds"]() or 0) * 1000,
+            "waiting": self.writer.waiting,
+            "written": self.writer.written,
+            "repeats": self.writer.repeats,
+            "counts": dict(self.metrics.events),
+            "apps": {app.app_id: self.store.count(app.app_id) for app in self.accounts.apps()},
         }
-
-    admin = Starlette(
-        routes=[
-            Route("/status", _answer(status)),
-            Route("/export/{app_id}", _export(accounts, store)),
-        ]
-    )
-    listener = Listener(
-        public,
-        limits=limits,
-        max_connections=serving.connections,
-        max_per_peer=serving.per_peer,
-        ws_ping_s=PING_S,
-    )
-    back_door = Listener(admin, limits=limits, max_connections=16, idle_s=3600.0)
-    port = sock.getsockname()[1]
-    await back_door.on_socket(lock.listen_admin())
-    await listener.on_socket(sock)
-    ready(port)
-    log.info("serving host=%s port=%d", serving.host, port)
-    try:
-        await stopping.wait()
-    finally:
-        log.info("draining waiting=%d", writer.waiting)
-        await listener.drain(DRAIN_S)
-        await back_door.drain(0.2)
-        await asyncio.to_thread(writer.close)
-
-
-def _answer(facts: Callable[[], object]) -> Callable[[Request], object]:
-    async def endpoint(request: Request) -> Response:
-        del request
-        said = await asyncio.to_thread(facts)
-        return Response(msgspec.json.encode(said), media_type="application/json")
-
-    return endpoint
-
-
-def _export(accounts: Accounts, store: DuckStore) -> Callable[[Request], object]:
-    async def endpoint(request: Request) -> Response:
-        app_id = str(request.path_params["app_id"])
-        if accounts.app(app_id) is None:
-            return Response(status_code=404)
-        total = await asyncio.to_thread(store.count, app_id)
-        slices = store.export(app_id)
-
-        async def lines() -> AsyncIterator[bytes]:
-            while (rows := await asyncio.to_thread(next, slices, None)) is not None:
-                yield b"".join(exported(row) for row in rows)
-
-        return StreamingResponse(
-            lines(), media_type="application/x-ndjson", headers={"X-Total": str(total)}
-        )
-
-    return endpoint
 
 
 async def _on_fault(request: Request, exc: Exception) -> Response:
@@ -223,7 +265,7 @@ async def _on_fault(request: Request, exc: Exception) -> Response:
     return error_response(exc)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, flag: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -234,28 +276,10 @@ def _listen(host: str, port: int) -> socket.socket:
         sock.close()
         raise SettingsFault(
             f"cannot listen on {host}:{port}: {exc.strerror or exc}",
-            advice="Name another --port; 0 takes any that is free.",
+            advice=f"Name another {flag}.",
         ) from exc
     sock.setblocking(False)
     return sock
-
-
-def _stop_signals(loop: asyncio.AbstractEventLoop, *, stdin_eof: bool) -> asyncio.Event:
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    if stdin_eof:
-
-        def until_eof() -> None:
-            # Not sys.stdin: its lock, held by a thread, is fatal when the interpreter ends.
-            with contextlib.suppress(OSError):
-                while os.read(0, 4096):
-                    pass
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(stopping.set)
-
-        threading.Thread(target=until_eof, name="parent", daemon=True).start()
-    return stopping
 
 
 def _raise_file_limit(connections: int) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from collector.metrics import Histogram
 from collector.store.interface import Store, Stored
 from tracking.errors import OverQuota, StorageFault
 
@@ -34,11 +36,26 @@ class Writer:
     Args:
         store: The engine.
         loop: Where futures are resolved.
+        most_waiting: Events that may wait.
+        commits: Told how long each commit took.
+
+    Attributes:
+        failing: The last commit failed; readiness says so.
 
     """
 
-    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        store: Store,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        most_waiting: int = MOST_WAITING,
+        commits: Histogram | None = None,
+    ) -> None:
         self.store = store
+        self.most_waiting = most_waiting
+        self.commits = commits or Histogram()
+        self.failing = False
         self.waiting = 0  #: Events that have a place; written by the loop's thread.
         self.written = 0
         self.repeats = 0
@@ -58,9 +75,14 @@ class Writer:
             OverQuota: Too much waits already.
 
         """
-        if self.waiting and self.waiting + count > MOST_WAITING:
+        if self.waiting and self.waiting + count > self.most_waiting:
             raise OverQuota("the collector is behind, keep the events", retry_after_s=1.0)
         self.waiting += count
+
+    @property
+    def behind(self) -> bool:
+        """Whether what comes now is likely to be refused."""
+        return self.waiting >= 0.9 * self.most_waiting
 
     def release(self, count: int) -> None:
         self.waiting -= count
@@ -115,9 +137,11 @@ class Writer:
 
     def _commit(self, jobs: list[_Job]) -> None:
         """One commit for all; answers go out only after it."""
+        began_s = time.monotonic()
         try:
             new = self.store.write([row for job in jobs for row in job.rows])
         except StorageFault as fault:
+            self.failing = True
             log.error(  # noqa: TRY400 - a fault is expected; its traceback says nothing
                 "could not store events=%d code=%s", sum(len(j.rows) for j in jobs), fault.code
             )
@@ -132,6 +156,8 @@ class Writer:
             log.exception("could not store, for a reason nobody thought of")
             jobs[0].done(StorageFault("these events cannot be stored here"), 0)
             return
+        self.failing = False
+        self.commits.observe(time.monotonic() - began_s)
         for job in jobs:
             took = min(new, len(job.rows))
             new -= took

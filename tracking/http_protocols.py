@@ -249,6 +249,8 @@ class WebSocket(WebSocketsSansIOProtocol):
         super().send_receive_event_to_app()
 
     def shutdown(self) -> None:
+        if self.transport.is_closing() or self.conn.close_sent is not None:
+            return  # it has been told
         if self.handshake_initiated:
             super().shutdown()
         else:

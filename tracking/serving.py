@@ -53,6 +53,7 @@ class Listener:
         limits: Sizes of frames and bodies.
         max_connections: In all; one more is closed when it comes.
         max_per_peer: From one address (one /64 of IPv6), or one process on this machine.
+        uncounted: Says of whom ``max_per_peer`` does not hold: a proxy speaks for many.
         header_s: How long a request's header may take, and a new connection's first byte.
         body_s: How long a body, a frame or a line may stand still.
         idle_s: How long a connection may be silent.
@@ -70,6 +71,7 @@ class Listener:
         limits: Limits,
         max_connections: int = 64,
         max_per_peer: int | None = None,
+        uncounted: Callable[[str], bool] = lambda _: False,
         header_s: float = 5.0,
         body_s: float = 10.0,
         idle_s: float = 600.0,
@@ -80,6 +82,7 @@ class Listener:
     ) -> None:
         self.max_connections = max_connections
         self.max_per_peer = max_per_peer
+        self.uncounted = uncounted
         self.header_s = header_s
         self.body_s = body_s
         self.idle_s = idle_s
@@ -123,6 +126,10 @@ class Listener:
         start = loop.create_unix_server if unix else loop.create_server
         self._servers.append(await start(build, sock=sock, backlog=512))
 
+    def conversations(self) -> list[_Connection]:
+        """Return the connections that are WebSockets."""
+        return [one for one in self.connections if isinstance(one.inner, WebSocket)]
+
     async def drain(self, seconds: float) -> None:
         """Accept nobody more, let requests finish, send WebSockets away (1012), and wait.
 
@@ -147,7 +154,10 @@ class Listener:
         """Register a connection; False if it may not come in."""
         peer = peer_key(connection.peer)
         if len(self.connections) >= self.max_connections or (
-            self.max_per_peer is not None and peer and self.peers[peer] >= self.max_per_peer
+            self.max_per_peer is not None
+            and peer
+            and self.peers[peer] >= self.max_per_peer
+            and not self.uncounted(connection.peer)
         ):
             self.refused += 1
             count = len(self.connections)

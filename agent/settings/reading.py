@@ -25,6 +25,7 @@ from tracking.errors import SettingsFault
 
 PREFIX = "HOMING_"
 NOT_SETTINGS = frozenset({"HOMING_HOME", "HOMING_APP"})  #: A place, and the app of `homing send`.
+COLLECTOR = "HOMING_COLLECTOR_"  #: Settings of the far end, which one environment may hold too.
 MOST_FILE_BYTES = 1024 * 1024
 MOST_NAME_CHARS = 128
 APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -180,6 +181,8 @@ def _merge(
     for variable, text in env.items():
         if variable in variables:
             take(variables[variable], text, variable, variable, from_text=True)
+        elif variable.startswith(COLLECTOR):
+            continue
         elif variable.startswith(PREFIX) and variable not in NOT_SETTINGS:
             wrong.add(
                 "environment",
