@@ -220,9 +220,11 @@ class Accounts:
         return found
 
     def remove_app(self, app_id: str) -> bool:
-        """Take an app and its tokens away; return whether there was one."""
+        """Take an app, its tokens and its keys away; return whether there was one."""
         with self._border(changing=True) as db:
             db.execute("DELETE FROM token WHERE app_id = ?", (app_id,))
+            db.execute("DELETE FROM secret_key WHERE app_id = ?", (app_id,))
+            db.execute("DELETE FROM publishable_key WHERE app_id = ?", (app_id,))
             done = db.execute("DELETE FROM app WHERE app_id = ?", (app_id,))
         self._known.pop(app_id, None)
         return bool(done.rowcount)
@@ -239,18 +241,18 @@ class Accounts:
                 something of a digest, and nobody can choose one.
 
         """
-        with self._border() as db:
-            row = None
-            if kind == "path":
-                row = db.execute("SELECT app_id FROM app WHERE tracking_key = ?", (text,))
-                row = row.fetchone()
-            if kind == "bearer":
-                found = "SELECT app_id FROM secret_key WHERE digest = ?"
-                row = db.execute(found, (_digest(text),)).fetchone()
-            if row is None and kind in ("bearer", "publishable"):
-                found = "SELECT app_id FROM publishable_key WHERE text = ?"
-                row = db.execute(found, (text,)).fetchone()
-        return None if row is None else str(row[0])
+        tables = {
+            "path": ("SELECT app_id FROM app WHERE tracking_key = ?", text),
+            "secret": ("SELECT app_id FROM secret_key WHERE digest = ?", _digest(text)),
+            "publishable": ("SELECT app_id FROM publishable_key WHERE text = ?", text),
+        }
+        for one in ("secret", "publishable") if kind == "bearer" else (kind,):
+            question, value = tables[one]
+            with self._border() as db:
+                row = db.execute(question, (value,)).fetchone()
+            if row is not None:
+                return str(row[0])
+        return None
 
     def publishable_key(self, app_id: str) -> str:
         """Return an app's publishable key; it is made when it is first asked for."""
@@ -281,13 +283,12 @@ class Accounts:
         if self.app(app_id) is None:
             raise RequestFault(f"there is no app {app_id[:80]!r}", field="app_id", status=404)
         text = SECRET_MARK + secrets.token_urlsafe(32)
+        verb = (
+            "INSERT INTO secret_key VALUES (?, ?, ?) ON CONFLICT (app_id) DO NOTHING",
+            "INSERT OR REPLACE INTO secret_key VALUES (?, ?, ?)",
+        )[replace]
         with self._border(changing=True) as db:
-            kept = "DO UPDATE SET digest = excluded.digest, created_ms = excluded.created_ms"
-            done = db.execute(
-                "INSERT INTO secret_key VALUES (?, ?, ?) ON CONFLICT (app_id) "
-                + (kept if replace else "DO NOTHING"),
-                (app_id, _digest(text), now_ms),
-            )
+            done = db.execute(verb, (app_id, _digest(text), now_ms))
         return text if done.rowcount else None
 
     # --- tokens --------------------------------------------------------------------------------

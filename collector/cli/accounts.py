@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from collector.accounts import SCOPES
+from collector.accounts import SCOPES, Accounts, AppAccount
 from collector.cli.parser import OK, PROG, Commands, accounts_of, now_ms, say
 from tracking.errors import RequestFault
 
@@ -18,6 +18,11 @@ def register(commands: Commands) -> None:
     add.add_argument("--id", help="its appId; one is made if left out")
     add.add_argument("--if-missing", action="store_true", help="an app of this id is good enough")
     app.command("list", "list the apps", f"{PROG} app list", _app_list)
+    example = f"{PROG} app secret acme-notes"
+    secret = app.command(
+        "secret", "make a new secret key; the old one is void", example, _app_secret
+    )
+    secret.add_argument("app_id", metavar="APPID")
 
     token = commands.group("token", "who may ask the Data API")
     example = f"{PROG} token add acme-notes --scope stats:read"
@@ -36,14 +41,32 @@ def register(commands: Commands) -> None:
 def _app_add(args: argparse.Namespace) -> int:
     with accounts_of(args) as accounts:
         app = accounts.add_app(args.name, now_ms(), app_id=args.id, if_missing=args.if_missing)
-    return say({"appId": app.app_id, "name": app.name, "trackingKey": app.tracking_key})
+        said = _keys(accounts, app)
+        secret = accounts.new_secret_key(app.app_id, now_ms(), replace=False)
+    return say(said if secret is None else said | {"secretKey": secret})
 
 
 def _app_list(args: argparse.Namespace) -> int:
     with accounts_of(args) as accounts:
         for app in accounts.apps():
-            say({"appId": app.app_id, "name": app.name, "trackingKey": app.tracking_key})
+            say(_keys(accounts, app))
     return OK
+
+
+def _app_secret(args: argparse.Namespace) -> int:
+    with accounts_of(args) as accounts:
+        secret = accounts.new_secret_key(args.app_id, now_ms())
+    return say({"appId": args.app_id, "secretKey": secret})
+
+
+def _keys(accounts: Accounts, app: AppAccount) -> dict[str, str]:
+    """Return what may be shown of an app at any time."""
+    return {
+        "appId": app.app_id,
+        "name": app.name,
+        "trackingKey": app.tracking_key,
+        "publishableKey": accounts.publishable_key(app.app_id),
+    }
 
 
 def _token_add(args: argparse.Namespace) -> int:

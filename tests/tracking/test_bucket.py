@@ -138,10 +138,8 @@ ANY = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=12,
 )
-WORDS = st.sampled_from(
-    ["userId", "companyId", "event", "featureId", "key", "score", "comment", "type"]
-    + ["attributes", "context", "timestamp"]
-)
+NAMES = ["userId", "companyId", "event", "featureId", "key", "score", "comment", "type"]
+WORDS = st.sampled_from([*NAMES, "attributes", "context", "timestamp"])
 METHODS = ["user", "company", "event", "events", "feedback", "bulk", "prompt-event", "nope"]
 
 
