@@ -6,11 +6,15 @@
  *
  *     load (--socket PATH | --tcp PORT) [--mode line|http|ws] [--app ID] [--producers C]
  *          [--batch B] [--window W] [--seconds S] [--warm-up S] [--total EVENTS] [--ids]
- *          [--device ID]
+ *          [--device ID | --devices] [--every S [--heartbeats]] [--announce]
  *
  * --ids     each event brings its own id, so that the agent has to look for repeats
  * --device  each event names a device, as a far end wants it (an agent adds its own)
+ * --devices each connection is a device of its own
  * --total   stop after so many events instead of after a time
+ * --every   not a closed loop: each connection sends one request every S seconds, evenly spread
+ * --heartbeats  what it sends then is a heartbeat, which counts as one event
+ * --announce    print {"connected":C} when all connections are open, and begin then
  *
  * Prints one JSON object: events_per_s, p50_us, p99_us, max_us, acknowledged, errors, cpu_us_per_event
  * (this program's own), seconds. Exits 1 if nothing was acknowledged.
@@ -34,7 +38,7 @@
 #include <unistd.h>
 
 enum mode { LINE, HTTP, WS };
-enum { EVENT_BYTES = 250, MAX_CONNECTIONS = 1024, DIGITS = 12, READ_BYTES = 1 << 20 };
+enum { EVENT_BYTES = 250, MAX_CONNECTIONS = 20000, DIGITS = 12 };
 
 struct request {
     char *bytes;
@@ -46,7 +50,7 @@ struct request {
 struct connection {
     int fd;
     struct request *slots; /* a ring of W requests, answered in order */
-    unsigned next, in_flight;
+    unsigned next, in_flight, due; /* due: how many requests it may begin (--every) */
     size_t written;        /* of the newest request; its length when it is out */
     size_t writing;        /* length of the newest request, 0 when nothing is half written */
     char *buffer;
@@ -55,8 +59,9 @@ struct connection {
 
 static const char *app = "bench", *device;
 static enum mode mode = LINE;
-static unsigned producers = 1, batch = 1, window = 1, with_ids;
-static double seconds = 2, warm_up = 0.5;
+static unsigned producers = 1, batch = 1, window = 1, with_ids, own_devices, heartbeats, announce;
+static double seconds = 2, warm_up = 0.5, every;
+static size_t read_bytes = 1 << 20;
 static uint64_t total, number, sent_events;
 static struct connection connections[MAX_CONNECTIONS];
 static uint32_t *latencies_us;
@@ -76,12 +81,15 @@ static void die(const char *what) {
 }
 
 /* Build one request of `batch` events; numbers are filled in when it is sent. */
-static void build(struct request *r) {
+static void build(struct request *r, const char *device) {
     char *body = malloc((size_t)batch * (EVENT_BYTES + 1) + 256);
     size_t *numbers = malloc(sizeof *numbers * batch * 2), at = 0, found = 0;
     if (!body || !numbers) die("memory");
     at += (size_t)sprintf(body, "{\"appId\":\"%s\",\"data\":[", app);
-    for (unsigned n = 0; n < batch; n++) {
+    if (heartbeats)
+        at += (size_t)sprintf(body + at, "{\"type\":\"heartbeat\",\"sessionId\":12345678,"
+                                         "\"deviceId\":\"%.40s\"}", device ? device : "load");
+    for (unsigned n = 0; n < batch && !heartbeats; n++) {
         size_t from = at;
         if (n) body[at++] = ',';
         from = at;
@@ -176,8 +184,10 @@ static void push(struct connection *c, int may_begin) {
     for (;;) {
         if (!c->writing) {
             if (!may_begin || c->in_flight == window || (total && sent_events >= total)) return;
+            if (every > 0 && !c->due) return;
+            if (every > 0) c->due--;
             struct request *r = &c->slots[c->next++ % window];
-            for (unsigned n = 0, at = 0; n < batch; n++, number++)
+            for (unsigned n = 0, at = 0; n < batch && !heartbeats; n++, number++)
                 for (unsigned twice = 0; twice <= with_ids; twice++)
                     put_number(r->bytes + r->numbers[at++], number);
             r->began_ns = now_ns();
@@ -247,7 +257,7 @@ static size_t answer_length(const char *text, size_t used) {
 
 /* Take what has come; returns 0 when there may be more (the poll is edge-triggered). */
 static int pull(struct connection *c, int measuring) {
-    size_t room = READ_BYTES - c->used - 1;
+    size_t room = read_bytes - c->used - 1;
     ssize_t got = read(c->fd, c->buffer + c->used, room);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 1;
     if (got <= 0) { fprintf(stderr, "load: the server hung up; %s\n", last_error); exit(1); }
@@ -283,7 +293,8 @@ int main(int argc, char **argv) {
         {"socket", 1, 0, 's'}, {"tcp", 1, 0, 't'}, {"mode", 1, 0, 'm'}, {"app", 1, 0, 'a'},
         {"producers", 1, 0, 'p'}, {"batch", 1, 0, 'b'}, {"window", 1, 0, 'w'},
         {"seconds", 1, 0, 'd'}, {"warm-up", 1, 0, 'u'}, {"total", 1, 0, 'n'}, {"ids", 0, 0, 'i'},
-        {"device", 1, 0, 'D'},
+        {"device", 1, 0, 'D'}, {"devices", 0, 0, 'o'}, {"every", 1, 0, 'e'},
+        {"heartbeats", 0, 0, 'H'}, {"announce", 0, 0, 'A'},
         {0, 0, 0, 0}};
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
@@ -299,11 +310,17 @@ int main(int argc, char **argv) {
         case 'n': total = strtoull(optarg, NULL, 10); break;
         case 'i': with_ids = 1; break;
         case 'D': device = optarg; break;
+        case 'o': own_devices = 1; break;
+        case 'e': every = atof(optarg); break;
+        case 'H': heartbeats = 1; break;
+        case 'A': announce = 1; break;
         default: return 64;
         }
     }
     if ((!path && !port) || !producers || producers > MAX_CONNECTIONS || !batch || !window) return 64;
     if (total) { warm_up = 0; seconds = 3600; }
+    if (heartbeats) batch = 1;
+    if (producers > 64) read_bytes = 1 << 15; /* answers to modest frames; memory is shared here */
     number = now_ns() % 1000000 * 1000000; /* two runs against one agent do not repeat ids */
 
     int poll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -312,21 +329,33 @@ int main(int argc, char **argv) {
         struct connection *c = &connections[n];
         c->fd = dial(path, port);
         c->slots = calloc(window, sizeof *c->slots);
-        c->buffer = malloc(READ_BYTES);
+        c->buffer = malloc(read_bytes);
         if (!c->slots || !c->buffer) die("memory");
-        for (unsigned w = 0; w < window; w++) build(&c->slots[w]);
+        char own[32];
+        sprintf(own, "load-device-%u", n);
+        for (unsigned w = 0; w < window; w++) build(&c->slots[w], own_devices ? own : device);
         event.events = EPOLLIN | EPOLLOUT | EPOLLET;
         event.data.ptr = c;
         epoll_ctl(poll_fd, EPOLL_CTL_ADD, c->fd, &event);
     }
 
+    if (announce) { printf("{\"connected\":%u}\n", producers); fflush(stdout); }
+
     struct rusage before, after;
     getrusage(RUSAGE_SELF, &before);
     uint64_t began = now_ns(), from = began + (uint64_t)(warm_up * 1e9),
-             until = from + (uint64_t)(seconds * 1e9), ended = 0, give_up = 0;
+             until = from + (uint64_t)(seconds * 1e9), ended = 0, give_up = 0, begun = 0;
     for (;;) {
-        int count = epoll_wait(poll_fd, ready, 256, 100);
+        int count = epoll_wait(poll_fd, ready, 256, every > 0 ? 5 : 100);
         uint64_t now = now_ns();
+        if (every > 0 && now < until) {
+            uint64_t owed = (uint64_t)((double)(now - began) / 1e9 / every * producers);
+            for (; begun < owed; begun++) {
+                struct connection *c = &connections[begun % producers];
+                c->due++;
+                push(c, 1);
+            }
+        }
         int measuring = now >= from && now < until;
         unsigned in_flight = 0;
         for (int n = 0; n < count; n++) {
