@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from collector.metrics import Histogram
-from collector.store.interface import Store, Stored
+from collector.store.interface import Fact, Store, Stored
 from tracking.errors import OverQuota, StorageFault
 
 log = logging.getLogger("collector.writer")
@@ -27,6 +27,7 @@ MOST_A_COMMIT = 10_000  #: Events in one commit, so that nobody waits for ever.
 @dataclass(slots=True)
 class _Job:
     rows: Sequence[Stored]
+    more: Sequence[Fact]
     done: Callable[[StorageFault | None, int], None]
 
 
@@ -87,8 +88,10 @@ class Writer:
     def release(self, count: int) -> None:
         self.waiting -= count
 
-    async def write(self, rows: Sequence[Stored]) -> int:
-        """Store rows durably; return how many were new. Called on the loop.
+    async def write(self, rows: Sequence[Stored], more: Sequence[Fact] = ()) -> int:
+        """Store rows durably, and other facts with them; return how many rows were new.
+
+        Called on the loop.
 
         Raises:
             StorageFault: Nothing of them was stored.
@@ -110,7 +113,7 @@ class Writer:
             self._loop.call_soon_threadsafe(settle, fault, new)
 
         with self._wake:
-            self._jobs.append(_Job(rows, done))
+            self._jobs.append(_Job(rows, more, done))
             self._wake.notify()
         return await result
 
@@ -130,16 +133,19 @@ class Writer:
                     return
                 jobs: list[_Job] = []
                 size = 0
-                while self._jobs and (not jobs or size + len(self._jobs[0].rows) <= MOST_A_COMMIT):
+                while self._jobs and (not jobs or size + _size(self._jobs[0]) <= MOST_A_COMMIT):
                     jobs.append(self._jobs.popleft())
-                    size += len(jobs[-1].rows)
+                    size += _size(jobs[-1])
             self._commit(jobs)
 
     def _commit(self, jobs: list[_Job]) -> None:
         """One commit for all; answers go out only after it."""
         began_s = time.monotonic()
         try:
-            new = self.store.write([row for job in jobs for row in job.rows])
+            new = self.store.write(
+                [row for job in jobs for row in job.rows],
+                [fact for job in jobs for fact in job.more],
+            )
         except StorageFault as fault:
             self.failing = True
             log.error(  # noqa: TRY400 - a fault is expected; its traceback says nothing
@@ -162,3 +168,7 @@ class Writer:
             took = min(new, len(job.rows))
             new -= took
             job.done(None, took)
+
+
+def _size(job: _Job) -> int:
+    return len(job.rows) + len(job.more)
