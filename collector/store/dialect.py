@@ -37,6 +37,10 @@ class Dialect:
     def value(self, name: str) -> str:
         return f"${name}"
 
+    def literal(self, text: str) -> str:
+        """Return text in which nothing is a value."""
+        return text
+
     def events(self) -> str:
         return "events"
 
@@ -81,6 +85,9 @@ class ClickHouse(Dialect):
 
     def value(self, name: str) -> str:
         return f"%({name})s"
+
+    def literal(self, text: str) -> str:
+        return text.replace("%", "%%")
 
     def events(self) -> str:
         return "events FINAL"
@@ -145,7 +152,7 @@ def render(template: str, dialect: Dialect) -> str:
     before = ""
     while before != template:
         before, template = template, _INNERMOST.sub(said, template)
-    return _VALUE.sub(lambda found: dialect.value(found[1]), template)
+    return _VALUE.sub(lambda found: dialect.value(found[1]), dialect.literal(template))
 
 
 def values_in(template: str) -> set[str]:
