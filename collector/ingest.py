@@ -130,7 +130,7 @@ class Ingest:
             self.counts["behind"] += count
             return Receipt(fault=fault)
         try:
-            self._within_quota(app_id, count, peer_key(origin.peer))
+            self.within_quota(app_id, count, peer_key(origin.peer))
             rows = await self._rows(app_id, frame, origin.received_ms)
             if rows:
                 new = await self.writer.write(rows)
@@ -142,7 +142,13 @@ class Ingest:
             self.writer.release(count)
         return Receipt()
 
-    def _within_quota(self, app_id: str, count: int, peer: str) -> None:
+    def within_quota(self, app_id: str, count: int, peer: str) -> None:
+        """Take so many events from what an address and an app may report.
+
+        Raises:
+            OverQuota: All or nothing was asked for, and there is not as much.
+
+        """
         now_s = self.now_s()
         wait_s = self.per_peer.take(peer, count, now_s)
         if wait_s == 0:

@@ -1,6 +1,7 @@
 """One serving collector: sockets, store, writer, drain.
 
     WebSocket, HTTP ──► Entrance ──► tracking.endpoints ──► Ingest ──► Writer (thread) ──► Store
+    Bucket          ──►    „     ──► tracking.bucket_endpoints ──► BucketIngest ──►  „
     Data API v1     ──►    „     ──► DataApi ──► Store (worker threads), Presence (memory)
     admin.sock      ──► export, status, metrics: for the command line of the same user
     metrics port    ──► metrics, health: for whoever watches, on 127.0.0.1
@@ -29,6 +30,7 @@ from starlette.routing import BaseRoute
 from collector.accounts import Accounts
 from collector.admin import admin_routes
 from collector.api import DataApi
+from collector.bucket import BucketIngest
 from collector.draining import Ending, send_away, spread_s
 from collector.entrance import Entrance, forwarded_for
 from collector.health import Health, metrics_route
@@ -40,6 +42,7 @@ from collector.presence import Presence
 from collector.settings import Settings
 from collector.store.duck import DuckStore
 from collector.writer import Writer
+from tracking.bucket_endpoints import bucket_routes
 from tracking.endpoints import error_response, tracking_routes
 from tracking.errors import Fault, SettingsFault
 from tracking.nucleus import normal_platform
@@ -215,7 +218,9 @@ class _Server:
             now_s=time.monotonic,
             counts=self.metrics.events,
         )
-        routes = [*routes, *tracking_routes(ingest, settings.wire())]
+        bucket = BucketIngest(self.accounts, self.store, self.writer, ingest)
+        limits = settings.wire()
+        routes = [*routes, *bucket_routes(bucket, limits), *tracking_routes(ingest, limits)]
         return Entrance(
             Starlette(routes=routes, exception_handlers={Fault: _on_fault}),
             routes,

@@ -45,6 +45,7 @@ class UserCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         attributes: The JSON object as sent, None if absent or null.
         active: ``context.active``; None counts as true (§2.2).
         timestamp_ms: Unix milliseconds, None if the sender gave none.
+        extra: It has fields that nobody knows; they are in ``raw`` only.
         raw: The whole item as sent.
 
     """
@@ -53,6 +54,7 @@ class UserCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attributes: bytes | None = None
     active: bool | None = None
     timestamp_ms: int | None = None
+    extra: bool = False
     raw: bytes
 
 
@@ -64,6 +66,7 @@ class CompanyCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attributes: bytes | None = None
     active: bool | None = None
     timestamp_ms: int | None = None
+    extra: bool = False
     raw: bytes
 
 
@@ -76,6 +79,7 @@ class EventCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attributes: bytes | None = None
     active: bool | None = None
     timestamp_ms: int | None = None
+    extra: bool = False
     raw: bytes
 
 
@@ -277,12 +281,19 @@ def _call(method: str, fields: Fields, raw: bytes) -> Call | None:
     return make(fields, raw)
 
 
+_SHARED: Final = frozenset({"type", "userId", "attributes", "context", "timestamp"})
+_USER: Final = _SHARED
+_COMPANY: Final = _SHARED | {"companyId"}
+_EVENT: Final = _SHARED | {"companyId", "event"}
+
+
 def _user(fields: Fields, raw: bytes) -> UserCall:
     return UserCall(
         user_id=fields.id("userId", required=True) or "",
         attributes=fields.attributes(),
         active=fields.active(),
         timestamp_ms=fields.timestamp_ms(),
+        extra=not fields.members.keys() <= _USER,
         raw=raw,
     )
 
@@ -294,6 +305,7 @@ def _company(fields: Fields, raw: bytes) -> CompanyCall:
         attributes=fields.attributes(),
         active=fields.active(),
         timestamp_ms=fields.timestamp_ms(),
+        extra=not fields.members.keys() <= _COMPANY,
         raw=raw,
     )
 
@@ -306,6 +318,7 @@ def _event(fields: Fields, raw: bytes) -> EventCall:
         attributes=fields.attributes(),
         active=fields.active(),
         timestamp_ms=fields.timestamp_ms(),
+        extra=not fields.members.keys() <= _EVENT,
         raw=raw,
     )
 
