@@ -55,6 +55,8 @@ struct connection {
     size_t writing;        /* length of the newest request, 0 when nothing is half written */
     char *buffer;
     size_t used;
+    char pong[6 + 125]; /* owed to the server, which looks whether we still live */
+    size_t pong_length;
 };
 
 static const char *app = "bench", *device;
@@ -183,6 +185,12 @@ static int dial(const char *path, int port) {
 static void push(struct connection *c, int may_begin) {
     for (;;) {
         if (!c->writing) {
+            if (c->pong_length) {
+                ssize_t put = send(c->fd, c->pong, c->pong_length, MSG_NOSIGNAL);
+                if (put < 0 && errno == EAGAIN) return;
+                if (put != (ssize_t)c->pong_length) die("pong");
+                c->pong_length = 0;
+            }
             if (!may_begin || c->in_flight == window || (total && sent_events >= total)) return;
             if (every > 0 && !c->due) return;
             if (every > 0) c->due--;
@@ -265,9 +273,16 @@ static int pull(struct connection *c, int measuring) {
     c->buffer[c->used] = 0;
     size_t begin = 0, length;
     while ((length = answer_length(c->buffer + begin, c->used - begin))) {
-        /* A WebSocket's control frames (ping, close) answer nothing. */
-        if (mode != WS || ((unsigned char)c->buffer[begin] & 0x0f) < 8)
+        unsigned kind = (unsigned char)c->buffer[begin] & 0x0f;
+        if (mode != WS || kind < 8) {
             settle(c, c->buffer + begin, length, measuring);
+        } else if (kind == 9 && length <= 127) { /* a ping; its length is in the second byte */
+            c->pong[0] = (char)0x8a;
+            c->pong[1] = (char)(0x80 | (length - 2));
+            memset(c->pong + 2, 0, 4);
+            memcpy(c->pong + 6, c->buffer + begin + 2, length - 2);
+            c->pong_length = length + 4;
+        }
         begin += length;
     }
     memmove(c->buffer, c->buffer + begin, c->used - begin);
