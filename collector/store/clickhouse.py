@@ -232,12 +232,14 @@ class ClickHouseStore(Forgetting, Store):
     def dialect(self) -> str:
         return CLICKHOUSE.name
 
-    def ask(self, text: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
+    def ask(
+        self, text: str, values: Mapping[str, object], *, deadline_s: float = READ_S
+    ) -> list[tuple[Any, ...]]:
         bound = {
             name: (tuple(value) or NOBODY) if isinstance(value, (list, tuple)) else value
             for name, value in values.items()
         }
-        return self._door.ask(render(text, CLICKHOUSE), bound, deadline_s=READ_S)
+        return self._door.ask(render(text, CLICKHOUSE), bound, deadline_s=deadline_s)
 
     def quickglance(self, app_id: str, now_ms: int) -> Glance:
         return quickglance(self.ask, app_id, now_ms)

@@ -216,12 +216,14 @@ class DuckStore(Store):
     def dialect(self) -> str:
         return "duckdb"
 
-    def ask(self, text: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
-        return self._read(render(text, DUCKDB), **values)
+    def ask(
+        self, text: str, values: Mapping[str, object], *, deadline_s: float = READ_S
+    ) -> list[tuple[Any, ...]]:
+        return self._read(render(text, DUCKDB), deadline_s, **values)
 
-    def _read(self, query: str, **values: object) -> list[tuple[Any, ...]]:
+    def _read(self, query: str, deadline_s: float = READ_S, /, **values: object) -> list[tuple[Any, ...]]:
         cursor = self._cursor()
-        late = threading.Timer(READ_S, cursor.interrupt)
+        late = threading.Timer(deadline_s, cursor.interrupt)
         late.start()
         try:
             with _translated():

@@ -300,12 +300,15 @@ class Store(Protocol):
         """
         ...
 
-    def ask(self, text: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
+    def ask(
+        self, text: str, values: Mapping[str, object], *, deadline_s: float = 10.0
+    ) -> list[tuple[Any, ...]]:
         """Answer one question in the shared SQL (:mod:`collector.store.dialect`).
 
         Args:
             text: A template with macros; values are named as ``$name``, never formatted in.
             values: Text, whole numbers, and lists of them (for ``{in|column|name}``).
+            deadline_s: After that many seconds the engine is interrupted.
 
         Raises:
             StorageFault: The engine cannot answer, or took longer than the deadline.

@@ -1,0 +1,58 @@
+"""How every question reaches the engine: in one place, with one deadline for a whole answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from collector.store.dialect import values_in
+from collector.store.interface import Store
+from tracking.errors import StorageFault
+
+EVER_MS = 253_402_300_800_000  #: The end of the year 9999: after every moment.
+
+Row = tuple[Any, ...]
+_wanted = lru_cache(maxsize=1024)(values_in)
+
+
+class Asking:
+    """Asks a store; what the questions of all subjects stand on.
+
+    Args:
+        store: Answers one text at a time.
+        within_s: What all texts of one answer may take together, in seconds.
+        now_s: Monotonic seconds.
+
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        within_s: float = 10.0,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._now_s = now_s
+        self._until_s = now_s() + within_s
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that are left for this answer."""
+        return self._until_s - self._now_s()
+
+    def _ask(self, text: str, **values: object) -> list[Row]:
+        """Ask one question; values that the text does not name are left out.
+
+        Raises:
+            StorageFault: The engine cannot answer, or the time of this answer is used up.
+
+        """
+        left_s = self.left_s
+        if left_s <= 0:
+            raise StorageFault("the answer took too long")
+        wanted = _wanted(text)
+        return self._store.ask(
+            text, {name: values[name] for name in wanted}, deadline_s=left_s
+        )

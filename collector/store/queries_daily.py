@@ -1,0 +1,144 @@
+"""The questions about days: who was there, who was new, with what, and for how long.
+
+In the shared SQL (:mod:`collector.store.dialect`); ``<day:ts>`` is filled in by
+:mod:`collector.store.local_time`. What the words mean: docs/numbers.md. No expression is aliased to
+the name of a column, which ClickHouse would take for the column.
+"""
+
+from __future__ import annotations
+
+# One device is one anonymous identity, also when only some of its events carry the anonId, or when
+# a client makes a new one at each launch.
+USERS = """
+SELECT
+  (SELECT count(DISTINCT user_id) FROM {events} WHERE {range} AND user_id <> ''),
+  (SELECT count(DISTINCT who) FROM (
+     SELECT CASE WHEN max(anon_id) <> '' THEN max(anon_id) ELSE device_id END AS who
+     FROM {events} WHERE {range} AND device_id <> ''
+     GROUP BY device_id HAVING max(user_id) = ''
+   ) AS nameless)
+"""
+
+STARTS_AND_ERRORS = """
+SELECT
+  coalesce(sum(CASE WHEN kind = 'init' AND ts >= $middle THEN 1 ELSE 0 END), 0),
+  coalesce(sum(CASE WHEN kind = 'error' AND ts >= $middle THEN 1 ELSE 0 END), 0),
+  coalesce(sum(CASE WHEN kind = 'init' AND ts < $middle THEN 1 ELSE 0 END), 0),
+  coalesce(sum(CASE WHEN kind = 'error' AND ts < $middle THEN 1 ELSE 0 END), 0)
+FROM {events} WHERE {range} AND kind IN ('init', 'error')
+"""
+
+INSTALLS = """
+SELECT
+  coalesce(sum(CASE WHEN sight >= $start AND sight < $end THEN 1 ELSE 0 END), 0),
+  coalesce(sum(CASE WHEN sight >= $before AND sight < $start THEN 1 ELSE 0 END), 0),
+  count(*)
+FROM (
+  SELECT id, min(first_ts) AS sight FROM seen
+  WHERE app_id = $app AND kind = 'device' AND first_ts > 0 GROUP BY id
+) AS sights
+"""
+
+STARTS = """
+SELECT <hour:ts> AS h, count(*) AS n FROM {events} WHERE {range} AND kind = 'init' GROUP BY h
+"""
+
+NAMED_BY_DAY = """
+SELECT d, count(*) AS n, sum(CASE WHEN first_day = d THEN 1 ELSE 0 END) AS fresh
+FROM (SELECT DISTINCT <day:ts> AS d, user_id FROM {events} WHERE {range} AND user_id <> '') AS them
+LEFT JOIN (
+  SELECT id AS who, <day:sight> AS first_day FROM (
+    SELECT id, min(first_ts) AS sight FROM seen
+    WHERE app_id = $app AND kind = 'user' AND first_ts > 0 GROUP BY id
+  ) AS sights WHERE sight >= $early AND sight < $late
+) AS firsts ON user_id = who
+GROUP BY d
+"""
+
+NAMELESS_BY_DAY = """
+SELECT d, count(*) AS n, sum(CASE WHEN old = 0 THEN 1 ELSE 0 END) AS fresh
+FROM (
+  SELECT d, who, max(CASE WHEN first_day = d THEN 0 ELSE 1 END) AS old
+  FROM (
+    SELECT <day:ts> AS d, device_id,
+      CASE WHEN max(anon_id) <> '' THEN max(anon_id) ELSE device_id END AS who
+    FROM {events} WHERE {range} AND device_id <> ''
+    GROUP BY d, device_id HAVING max(user_id) = ''
+  ) AS them
+  LEFT JOIN (
+    SELECT id AS device, <day:sight> AS first_day FROM (
+      SELECT id, min(first_ts) AS sight FROM seen
+      WHERE app_id = $app AND kind = 'device' AND first_ts > 0 GROUP BY id
+    ) AS sights WHERE sight >= $early AND sight < $late
+  ) AS firsts ON device_id = device
+  GROUP BY d, who
+) AS identities
+GROUP BY d
+"""
+
+# What each device said of itself, when last: a few rows of each, before anything is compared.
+_SAID = """
+  SELECT device_id, user_id, platform, version, locale, avail_ram, country, max(ts) AS t
+  FROM {events}
+  WHERE {range} AND (platform <> '' OR version <> '' OR locale <> '' OR avail_ram <> 0
+    OR country <> '')
+  GROUP BY device_id, user_id, platform, version, locale, avail_ram, country
+"""
+# The latest that is not empty, of equal times the greatest.
+_LATEST = """
+  argMax(platform, (CASE WHEN platform <> '' THEN t ELSE 0 END, platform)) AS a,
+  argMax(version, (CASE WHEN version <> '' THEN t ELSE 0 END, version)) AS b,
+  argMax(locale, (CASE WHEN locale <> '' THEN t ELSE 0 END, locale)) AS c,
+  argMax(avail_ram, (CASE WHEN avail_ram <> 0 THEN t ELSE 0 END, avail_ram)) AS e,
+  argMax(country, (CASE WHEN country <> '' THEN t ELSE 0 END, country)) AS f
+"""
+
+NAMED_WITH = f"""
+SELECT a, b, c, e, f, count(*) AS n FROM (
+  SELECT user_id, {_LATEST} FROM ({_SAID}) AS said WHERE user_id <> '' GROUP BY user_id
+) AS persons GROUP BY a, b, c, e, f
+"""  # noqa: S608 - of texts of our own
+
+NAMELESS_WITH = f"""
+SELECT a, b, c, e, f, count(*) AS n FROM (
+  SELECT who, {_LATEST} FROM ({_SAID}) AS said
+  JOIN (
+    SELECT device_id AS device, CASE WHEN max(anon_id) <> '' THEN max(anon_id) ELSE device_id END
+      AS who
+    FROM {{events}} WHERE {{range}} AND device_id <> ''
+    GROUP BY device_id HAVING max(user_id) = ''
+  ) AS nameless ON device_id = device
+  WHERE user_id = '' GROUP BY who
+) AS persons GROUP BY a, b, c, e, f
+"""  # noqa: S608 - of texts of our own
+
+BY_NAME = """
+SELECT name, <day:ts> AS d, count(*) AS n FROM {events} WHERE {range} AND kind = $kind
+GROUP BY name, d
+"""
+
+# What a row is called (docs/numbers.md, "Row names").
+ROW_NAME = """CASE kind WHEN 'event' THEN name WHEN 'init' THEN 'init'
+  WHEN 'error' THEN concat('error:', name) WHEN 'userid' THEN 'nucleus:userid'
+  WHEN 'props' THEN 'nucleus:props' ELSE type END"""
+
+ONE_EVENT = f"""
+SELECT <day:ts> AS d, count(*) AS n FROM {{events}} WHERE {{range}} AND {ROW_NAME} = $event
+GROUP BY d
+"""  # noqa: S608 - of texts of our own
+
+# The first character of a canonical JSON value tells its type.
+PROPERTIES = f"""
+SELECT DISTINCT {ROW_NAME} AS what, k, mark FROM (
+  SELECT DISTINCT kind, name, type, k, substring(v, 1, 1) AS mark FROM (
+    SELECT kind, name, type, {{pair_columns}} FROM {{events}} {{pair_join}} WHERE {{range}}
+  ) AS pairs
+) AS kinds
+"""  # noqa: S608 - of texts of our own
+
+VALUES = f"""
+SELECT said, count(*) AS n FROM (
+  SELECT {{attr|attr}} AS said FROM {{events}} WHERE {{range}} AND {ROW_NAME} = $event
+) AS them
+WHERE said <> '' GROUP BY said ORDER BY n DESC, said LIMIT $limit
+"""  # noqa: S608 - of texts of our own

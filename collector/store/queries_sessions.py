@@ -1,0 +1,106 @@
+"""The questions about sessions, without window functions: by cells of 30 minutes.
+
+A silence is 30 minutes or more (docs/numbers.md, "Sessions"), so it never lies within a cell, and
+what happened between two neighbouring cells that are not empty is told by the last moment of one
+and the first of the other: an equi-join on the cell before. A stay (``beat``) lies within one cell.
+
+    short   from first to last activity less than 30 minutes: no silence, no cells needed
+    steady  longer, but nobody fell silent: one instance too
+    broken  silences: their cells are read, and :mod:`collector.store.questions_sessions` walks them
+"""
+
+from __future__ import annotations
+
+CELL_MS = 30 * 60_000
+NEVER = 9_000_000_000_000_000  #: After every moment.
+
+_KEYS = "app_id = $app AND device_id <> '' AND session_id <> ''"
+
+# began: the first event; until: the last activity; since: the first activity.
+_SPANS = f"""
+  SELECT device_id, session_id, lo AS began,
+    CASE WHEN coalesce(till, 0) > hi THEN till ELSE hi END AS until,
+    CASE WHEN coalesce(came, lo) < lo THEN came ELSE lo END AS since
+  FROM (
+    SELECT device_id, session_id, min(ts) AS lo, max(ts) AS hi FROM {{events}}
+    WHERE {_KEYS} GROUP BY device_id, session_id
+  ) AS heard
+  LEFT JOIN (
+    SELECT device_id AS device, session_id AS session, min(first_ts) AS came, max(last_ts) AS till
+    FROM beat WHERE {_KEYS} GROUP BY device_id, session_id
+  ) AS stayed ON device_id = device AND session_id = session
+"""  # noqa: S608 - of texts of our own
+
+# Short ones are summed by day; of the longer ones the session ids come back, with day -1.
+SHORT = f"""
+SELECT d, ses, count(*) AS n, sum(until - began) AS ms FROM (
+  SELECT CASE WHEN until - since < {CELL_MS} THEN <day:began> ELSE -1 END AS d,
+    CASE WHEN until - since < {CELL_MS} THEN '' ELSE session_id END AS ses, began, until
+  FROM ({_SPANS}) AS spans
+  WHERE began < $end AND ((began >= $start AND until > began)
+    OR (until >= $start AND until - since >= {CELL_MS}))
+) AS them
+GROUP BY d, ses
+"""  # noqa: S608 - of texts of our own
+
+# One row for each cell of a session that is not empty. el, eh: its first and last event.
+_CELLS = f"""
+  SELECT dev, ses, cell, min(lo) AS low, max(hi) AS high, min(el) AS event_low,
+    max(eh) AS event_high, min(ini) AS first_init
+  FROM (
+    SELECT device_id AS dev, session_id AS ses, CAST(floor(ts / {CELL_MS}) AS BIGINT) AS cell,
+      min(ts) AS lo, max(ts) AS hi, min(ts) AS el, max(ts) AS eh,
+      min(CASE WHEN kind = 'init' THEN ts ELSE CAST({NEVER} AS BIGINT) END) AS ini
+    FROM {{events}} WHERE {_KEYS} AND {{in|session_id|sessions}}
+    GROUP BY dev, ses, cell
+    UNION ALL
+    SELECT device_id AS dev, session_id AS ses, CAST(floor(first_ts / {CELL_MS}) AS BIGINT) AS cell,
+      min(first_ts) AS lo, max(last_ts) AS hi, CAST({NEVER} AS BIGINT) AS el,
+      CAST(-1 AS BIGINT) AS eh, CAST({NEVER} AS BIGINT) AS ini
+    FROM beat WHERE {_KEYS} AND {{in|session_id|sessions}}
+    GROUP BY dev, ses, cell
+  ) AS either
+  GROUP BY dev, ses, cell
+"""  # noqa: S608 - of texts of our own
+
+# Of each session: when it began, when it was last active, and how often it fell silent.
+STEADY = f"""
+SELECT d, CASE WHEN gaps = 0 THEN '' ELSE ses END AS broken, count(*) AS n, sum(ms) AS total FROM (
+  SELECT ses, gaps, CASE WHEN gaps = 0 THEN <day:began> ELSE -1 END AS d, until - began AS ms
+  FROM (
+    SELECT dev, ses, min(event_low) AS began, max(high) AS until, min(low) AS since,
+      sum(CASE WHEN low - coalesce(before_high, low - {2 * CELL_MS}) >= {CELL_MS} THEN 1 ELSE 0 END)
+        - 1 AS gaps
+    FROM ({_CELLS}) AS cells
+    LEFT JOIN (
+      SELECT dev AS dev_b, ses AS ses_b, cell + 1 AS cell_b, high AS before_high
+      FROM ({_CELLS}) AS cells_before
+    ) AS befores ON dev = dev_b AND ses = ses_b AND cell = cell_b
+    GROUP BY dev, ses
+  ) AS spans
+  WHERE until - since >= {CELL_MS} AND ((gaps > 0 AND began < {NEVER})
+    OR (began >= $start AND began < $end AND until > began))
+) AS them
+GROUP BY d, broken
+"""  # noqa: S608 - of texts of our own
+
+CELLS = f"SELECT * FROM ({_CELLS}) AS cells ORDER BY dev, ses, cell"  # noqa: S608
+
+# The sessions of some people: their events, and what was on the same devices beside them.
+KEYS_OF_USER = """
+SELECT DISTINCT device_id, session_id FROM {events}
+WHERE app_id = $app AND user_id = $user AND device_id <> '' AND session_id <> ''
+"""
+KEYS_OF_DEVICES = """
+SELECT DISTINCT device_id, session_id FROM {events}
+WHERE app_id = $app AND {in|device_id|devices} AND session_id <> ''
+"""
+MOMENTS = """
+SELECT device_id, session_id, ts, kind, user_id, count(*) AS n FROM {events}
+WHERE app_id = $app AND {in|device_id|devices} AND {in|session_id|sessions}
+GROUP BY device_id, session_id, ts, kind, user_id ORDER BY device_id, session_id, ts, kind, user_id
+"""
+STAYS = """
+SELECT DISTINCT device_id, session_id, first_ts, last_ts FROM beat
+WHERE app_id = $app AND {in|device_id|devices} AND {in|session_id|sessions}
+"""
