@@ -5,7 +5,8 @@ Invariants:
        write-ahead log at every commit (seen with strace: one fdatasync each).
     2. An event is stored once. :mod:`collector.store.window` says of which rows that is certain
        without a look; the others are looked up in the file, by key and by their own date.
-    3. One thread writes; readers have cursors of their own, each used by one thread at a time.
+    3. Who writes, erases, rewrites or copies holds one lock; readers have cursors of their own
+       (:mod:`collector.store.duck_file`), each used by one thread at a time.
     4. What the file holds is what is remembered: after an error that leaves a commit in doubt,
        the file is opened and read again before anything else is written.
 
@@ -16,83 +17,96 @@ none.
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import duckdb
 
-from collector.store import queries
-from collector.store.dialect import DUCKDB, render
+from collector.store import duck_erasure, duck_rewrite, queries
+from collector.store.duck_file import Cursor, DuckFile, translated
+from collector.store.duck_reading import SLICE, DuckReading
 from collector.store.duck_schema import SCHEMA, VERSION
-from collector.store.interface import TABLES, Fact, Glance, Seen, Store, Stored
-from collector.store.window import DAY_MS, Window
+from collector.store.interface import TABLES, Fact, Seen, Store, Stored
+from collector.store.sights import Sights
+from collector.store.window import Window
 from tracking.errors import StorageFault
 
-SLICE = 5_000
-READ_S = 10.0  #: A question that takes longer is given up.
-# The engine can read files and load code; it is not to, whatever is asked of it.
-CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "threads": 2,
-    "memory_limit": "256MB",
-    "preserve_insertion_order": True,
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "enable_external_access": False,
-    "lock_configuration": True,
-}
+log = logging.getLogger("collector.store")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Translate DuckDB's errors of the world; misuse stays a bug."""
-    try:
-        yield
-    except duckdb.InterruptException as exc:
-        raise StorageFault("the store took too long to answer") from exc
-    except (
-        duckdb.IOException,
-        duckdb.OutOfMemoryException,
-        duckdb.FatalException,
-        duckdb.ConnectionException,
-        duckdb.TransactionException,
-    ) as exc:
-        text = str(exc).splitlines()[0][:200]
-        raise StorageFault(f"the store cannot be used: {text}") from exc
+def _alone(
+    change: Callable[Concatenate[DuckStore, P], T],
+) -> Callable[Concatenate[DuckStore, P], T]:
+    """Let one at a time change the file, and only a file of which nothing is in doubt."""
+
+    @functools.wraps(change)
+    def method(store: DuckStore, /, *args: P.args, **more: P.kwargs) -> T:
+        with store._changing:
+            if store._in_doubt:
+                store._reopen()
+            return change(store, *args, **more)
+
+    return method
 
 
-class DuckStore(Store):
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class DuckStore(DuckReading, Store):
     """Events and devices in one DuckDB file.
 
     Args:
         path: Of the file; its folder exists and is ours.
         now_ms: Decides which keys are recent.
 
+    Raises:
+        StorageFault: The file cannot be used, or a newer Homing wrote it.
+
     """
 
     def __init__(self, path: Path, now_ms: int) -> None:
         self.path = path
+        self._now_ms = now_ms
+        self._changing = threading.RLock()
+        super().__init__(DuckFile(path))
         self._in_doubt = False
-        self._open(now_ms)
+        duck_rewrite.remove_leftovers(path)
+        self._open()
+        try:
+            self._load()
+        except BaseException:
+            self._file.close()
+            raise
 
-    def _open(self, now_ms: int) -> None:
-        self._readers = threading.local()
-        self._window = Window(now_ms)
-        self._first: dict[tuple[str, str, str], int] = {}  # by app, kind, id
-        with _translated():
-            self._db = duckdb.connect(str(self.path), config=CONFIG)
+    def _open(self) -> None:
+        self._file.open()
+        with translated():
             try:
                 self._migrate()
-                self._writer = self._db.cursor()
+                self._writer = self._file.writer
                 self._appenders = {
                     shape: self._writer.appender(name) for shape, name in TABLES.items()
                 }
-                self._load()
             except BaseException:
-                self._db.close()
+                self._file.close_alone()
                 raise
+
+    def _reopen(self) -> None:
+        """Read again what the file holds, after a commit that may or may not have been made."""
+        with self._file.alone():
+            self._file.close_alone()
+            self._open()
+            self._load()
         self._in_doubt = False
 
     def _migrate(self) -> None:
@@ -100,10 +114,10 @@ class DuckStore(Store):
             "SELECT count(*) FROM information_schema.tables WHERE table_name = 'schema_version'"
         )
         if not tables:
-            self._db.execute("BEGIN")
+            self._file.writer.execute("BEGIN")
             for statement in SCHEMA:
-                self._db.execute(statement)
-            self._db.execute("COMMIT")
+                self._file.writer.execute(statement)
+            self._file.writer.execute("COMMIT")
             return
         (version,) = self._one("SELECT max(version) FROM schema_version")
         if version != VERSION:
@@ -114,76 +128,90 @@ class DuckStore(Store):
             )
 
     def _one(self, query: str) -> tuple[Any, ...]:
-        row = self._db.execute(query).fetchone()
+        row = self._file.writer.execute(query).fetchone()
         return () if row is None else tuple(row)
 
     def _load(self) -> None:
-        """Read the keys of the last days, and when each device was first seen."""
-        cursor = self._db.execute(queries.RECENT, {"since": self._window.since_ms})
-        while rows := cursor.fetchmany(SLICE):
-            self._window.remember(rows)
-        cursor = self._db.execute(
-            "SELECT app_id, kind, id, min(first_ts) FROM seen WHERE first_ts > 0 GROUP BY ALL"
-        )
-        while rows := cursor.fetchmany(SLICE):
-            for app_id, kind, id_, first in rows:
-                self._first[app_id, kind, id_] = first
+        """Read the keys of the last days, and when everybody was first seen."""
+        window, first = Window(self._now_ms), Sights()
+        with translated():
+            cursor = self._writer.execute(queries.RECENT, {"since": window.since_ms})
+            while rows := cursor.fetchmany(SLICE):
+                window.remember(rows)
+            cursor = self._writer.execute(
+                "SELECT app_id, kind, id, min(first_ts) FROM seen"
+                " WHERE first_ts > 0 AND kind <> 'company' GROUP BY ALL"
+            )
+            while rows := cursor.fetchmany(SLICE):
+                for row in rows:
+                    first.put(*row)
+            unswept, since = self._one("SELECT sum(deleted)::BIGINT, min(since_ms) FROM unswept")
+        self._unswept: int = unswept or 0
+        self.unswept_since_ms: int = since or 0  #: When the oldest of them were deleted.
+        self._window, self._first = window, first
 
     # --- writing -------------------------------------------------------------------------------
 
+    @_alone
     def write(self, rows: Sequence[Stored], more: Sequence[Fact] = ()) -> int:
-        if self._in_doubt:
-            self.close()
-            self._open(rows[-1].recv_ts if rows else self._window.now_ms)
         fresh = self._unknown(rows)
         if not fresh and not more:
             return 0
         firsts = self._firsts(fresh)
-        try:
-            with _translated():
-                self._commit(fresh, [*more, *firsts])
-        except StorageFault:
-            self._in_doubt = True
-            raise
+        with self._transaction():
+            self._append(fresh, [*more, *firsts])
         for first in firsts:
-            self._first[first[:3]] = first.first_ts
+            self._first.put(*first[:4])
         if fresh:
+            self._now_ms = max(self._now_ms, fresh[-1].recv_ts)
             self._window.remember([(row.recv_ts, row.said_ts, row.key_a) for row in fresh])
             self._window.move_on(fresh[-1].recv_ts)
         return len(fresh)
 
     def _firsts(self, fresh: list[Stored]) -> list[Seen]:
         """Return whom these events show for the first time, or earlier than was known."""
-        firsts: dict[tuple[str, str, str], int] = {}
-        known = self._first
+        least: dict[tuple[str, str, str], int] = {}
         for row in fresh:
             for kind, id_ in (("device", row.device_id), ("user", row.user_id)):
                 if id_:
                     who = (row.app_id, kind, id_)
-                    first = firsts.get(who) or known.get(who)
-                    if first is None or row.ts < first:
-                        firsts[who] = row.ts
-        return [Seen(*who, first, 0) for who, first in firsts.items()]
+                    least[who] = min(row.ts, least.get(who, row.ts))
+        known = self._first.get
+        return [
+            Seen(*who, ts, 0)
+            for who, ts in least.items()
+            if (first := known(*who)) is None or ts < first
+        ]
 
-    def _commit(self, fresh: list[Stored], more: Sequence[Fact]) -> None:
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Cursor]:
+        """Make changes together; if it is not certain that they were made, they are in doubt."""
+        try:
+            with translated():
+                self._writer.execute("BEGIN")
+                try:
+                    yield self._writer
+                    self._writer.execute("COMMIT")
+                except BaseException:
+                    for appender in self._appenders.values():
+                        with contextlib.suppress(duckdb.Error):
+                            appender.clear()
+                    with contextlib.suppress(duckdb.Error):
+                        self._writer.execute("ROLLBACK")
+                    raise
+        except StorageFault:
+            self._in_doubt = True
+            raise
+
+    def _append(self, fresh: list[Stored], more: Sequence[Fact]) -> None:
         by_table: defaultdict[type, list[Any]] = defaultdict(list)
         if fresh:
             by_table[Stored] = fresh
         for fact in more:
             by_table[type(fact)].append(fact)
-        self._writer.execute("BEGIN")
-        try:
-            for shape, rows in by_table.items():
-                self._appenders[shape].append_rows(rows)
-                self._appenders[shape].flush()
-            self._writer.execute("COMMIT")
-        except BaseException:
-            for appender in self._appenders.values():
-                with contextlib.suppress(duckdb.Error):
-                    appender.clear()
-            with contextlib.suppress(duckdb.Error):
-                self._writer.execute("ROLLBACK")
-            raise
+        for shape, rows in by_table.items():
+            self._appenders[shape].append_rows(rows)
+            self._appenders[shape].flush()
 
     def _unknown(self, rows: Sequence[Stored]) -> list[Stored]:
         """Return the rows that are not stored, each content once, in their order (invariant 2)."""
@@ -205,97 +233,109 @@ class DuckStore(Store):
                 dates = [row.said_ts for row in some]
                 span = {"low": min(dates), "high": max(dates)}
                 keys = [row.key_a for row in some]
-                with _translated():
+                with translated():
                     known = self._writer.execute(queries.KNOWN, {**span, "keys": keys})
                     found.update((a, b) for a, b in known.fetchall())
         return found
 
-    # --- reading -------------------------------------------------------------------------------
-
-    @property
-    def dialect(self) -> str:
-        return "duckdb"
-
-    def ask(
-        self, text: str, values: Mapping[str, object], *, deadline_s: float = READ_S
-    ) -> list[tuple[Any, ...]]:
-        return self._read(render(text, DUCKDB), deadline_s, **values)
-
-    def _read(self, query: str, deadline_s: float = READ_S, /, **values: object) -> list[tuple[Any, ...]]:
-        cursor = self._cursor()
-        late = threading.Timer(deadline_s, cursor.interrupt)
-        late.start()
-        try:
-            with _translated():
-                return cursor.execute(query, values).fetchall()
-        finally:
-            late.cancel()
-
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
-        """Return this thread's own cursor."""
-        cursor: duckdb.DuckDBPyConnection | None = getattr(self._readers, "cursor", None)
-        if cursor is None:
-            with _translated():
-                cursor = self._readers.cursor = self._db.cursor()
-        return cursor
-
-    def quickglance(self, app_id: str, now_ms: int) -> Glance:
-        start, middle, end = now_ms - 2 * DAY_MS, now_ms - DAY_MS, now_ms + 1
-        span = {"app": app_id, "start": start, "middle": middle, "end": end}
-        ((starts, errors, starts_before, errors_before),) = self._read(
-            queries.STARTS_AND_ERRORS, **span
-        )
-        ((installs, installs_before),) = self._read(queries.INSTALLS, **span)
-        ((users,),) = self._read(queries.USERS, app=app_id, start=middle, end=end)
-        ((users_before,),) = self._read(queries.USERS, app=app_id, start=start, end=middle)
-        return Glance(
-            installs,
-            users,
-            starts,
-            errors,
-            installs_before,
-            users_before,
-            starts_before,
-            errors_before,
-        )
-
-    def newest(self, app_id: str, since_ms: int, limit: int) -> list[tuple[Stored, bool]]:
-        rows = self._read(queries.NEWEST, app=app_id, since=since_ms, limit=limit)
-        return [(Stored(*row[:-1]), bool(row[-1])) for row in rows]
-
-    def export(self, app_id: str) -> Iterator[list[Stored]]:
-        with _translated():
-            cursor = self._db.cursor()
-            found = cursor.execute(queries.EXPORT, {"app": app_id})
-            while rows := found.fetchmany(SLICE):
-                yield [Stored(*row) for row in rows]
-
-    def count(self, app_id: str) -> int:
-        return int(self._read(queries.COUNT, app=app_id)[0][0])
-
     # --- forgetting ----------------------------------------------------------------------------
 
+    @_alone
     def erase(self, app_id: str, *, users: Sequence[str], devices: Sequence[str]) -> int:
-        raise NotImplementedError  # replaced in the next commit
+        users, devices = ([id_ for id_ in dict.fromkeys(ids) if id_] for ids in (users, devices))
+        if not users and not devices:
+            return 0
+        with self._transaction() as cursor:
+            done = duck_erasure.erase(cursor, app_id, users, devices)
+            self._owe(done.rows)
+        self._owed(done.rows)
+        for kind, id_ in done.unseen:
+            self._first.forget(app_id, kind, id_)
+        for first in done.firsts:
+            self._first.put(*first[:4])
+        return done.rows
 
+    @_alone
     def purge(self, app_id: str, before_ms: int) -> int:
-        raise NotImplementedError
+        with self._transaction() as cursor:
+            rows = duck_erasure.purge(cursor, app_id, before_ms)
+            self._owe(rows)
+        self._deleted(rows)
+        return rows
 
+    @_alone
     def drop_app(self, app_id: str) -> None:
-        raise NotImplementedError
+        with self._transaction() as cursor:
+            rows = duck_erasure.drop_app(cursor, app_id)
+            self._owe(rows)
+        self._deleted(rows)
 
+    def _owe(self, rows: int) -> None:
+        if rows:
+            self._writer.execute(
+                "INSERT INTO unswept VALUES (?, ?)", [rows, time.time_ns() // 1_000_000]
+            )
+
+    def _owed(self, rows: int) -> None:
+        if rows:
+            self._unswept += rows
+            self.unswept_since_ms = self.unswept_since_ms or _wall_ms()
+
+    def _deleted(self, rows: int) -> None:
+        """Forget those of whom nothing is left: all first sights are read again."""
+        self._owed(rows)
+        if rows:
+            self._load()
+
+    @_alone
     def compact(self) -> None:
-        raise NotImplementedError
+        duck_rewrite.require_room(self.path.parent, self.size_bytes())
+        with self._file.alone():
+            with translated():
+                self._writer.execute("CHECKPOINT")
+            self._file.close_alone()
+            try:
+                duck_rewrite.rewrite(self.path)
+            finally:
+                self._in_doubt = True  # until it is open again
+                self._open()
+                self._in_doubt = False
+        self._unswept = self.unswept_since_ms = 0
 
     @property
     def unswept(self) -> int:
-        return 0
+        return self._unswept
+
+    # --- the file ------------------------------------------------------------------------------
+
+    @_alone
+    def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
+        """Copy the store into a file while it serves; writes wait meanwhile, readers do not.
+
+        Erased rows are not in it: what is still to be swept is swept first.
+
+        Args:
+            target: Written beside itself, then put in its place, synced.
+            progress: Told how many bytes of how many are copied.
+
+        Raises:
+            StorageFault: There is no room, or a disk fails; what was there before is still there.
+
+        """
+        if self._unswept:
+            self.compact()
+        self.checkpoint()
+        duck_rewrite.copy(self.path, target, progress)
+
+    @_alone
+    def checkpoint(self) -> None:
+        """Put what stands in the write-ahead log into the file."""
+        with translated():
+            self._writer.execute("CHECKPOINT")
 
     def size_bytes(self) -> int:
-        return self.path.stat().st_size
+        return self._file.size_bytes()
 
     def close(self) -> None:
-        with contextlib.suppress(duckdb.Error):
-            self._writer.close()
-        with contextlib.suppress(duckdb.Error):
-            self._db.close()
+        with self._changing:
+            self._file.close()

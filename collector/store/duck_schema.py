@@ -33,8 +33,12 @@ def table(shape: type) -> str:
     return f"CREATE TABLE {TABLES[shape]} ({', '.join(column(name) for name in fields)})"
 
 
+#: The engine's own tables, which say nothing about anybody: the format, and what
+#: :meth:`DuckStore.compact` owes (how many deleted rows, since when).
+OWN_TABLES: Final = ("schema_version", "unswept")
 SCHEMA: Final = (
     "CREATE TABLE schema_version (version INTEGER NOT NULL)",
+    "CREATE TABLE unswept (deleted BIGINT NOT NULL, since_ms BIGINT NOT NULL)",
     *(table(shape) for shape in TABLES),
     f"INSERT INTO schema_version VALUES ({VERSION})",  # noqa: S608 - a number of our own
 )
