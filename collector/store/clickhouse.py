@@ -25,7 +25,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from collector.store.clickhouse_door import Address, Door
-from collector.store.clickhouse_forgetting import NOBODY, Forgetting
+from collector.store.clickhouse_forgetting import Forgetting
+from collector.store.clickhouse_mutations import NOBODY, Mutations
 from collector.store.clickhouse_schema import OLD_PARTS_S, VERSION, columns, statements
 from collector.store.dialect import CLICKHOUSE, render
 from collector.store.glance import quickglance
@@ -108,9 +109,10 @@ class ClickHouseStore(Forgetting, Store):
     def __init__(self, where: Address, *, old_parts_s: int = OLD_PARTS_S) -> None:
         self.where = where
         self._door = Door(where)
+        self._mutations = Mutations(self._door)
+        self._deleted = 0  #: The mark of deletions when :attr:`_first` was read.
         self._first: OrderedDict[tuple[str, str, str], int] = OrderedDict()
         self._place = itertools.count()
-        super().__init__()
         try:
             self._migrate(old_parts_s)
         except BaseException:
@@ -166,7 +168,7 @@ class ClickHouseStore(Forgetting, Store):
         for key in self._known(once.values()):
             once.pop(key, None)
         fresh = list(once.values())
-        firsts = self._firsts(fresh)
+        firsts = self._firsts(fresh) if fresh else {}
         by_table: defaultdict[type, list[Fact]] = defaultdict(list)
         for fact in (*more, *(Seen(*who, first, 0) for who, first in firsts.items())):
             by_table[type(fact)].append(fact)
@@ -212,6 +214,13 @@ class ClickHouseStore(Forgetting, Store):
                     who = (row.app_id, kind, id_)
                     if row.ts < firsts.get(who, _LAST):
                         firsts[who] = row.ts
+        state = self._mutations.state()
+        if state.running:  # what is read now may be gone soon, and what is written now stays
+            self._first.clear()
+            return firsts
+        if state.mark != self._deleted:
+            self._deleted = state.mark
+            self._first.clear()
         unheard = [who for who in firsts if who not in self._first]
         if unheard:
             asked = [dict(zip(("app_id", "kind", "id"), who, strict=True)) for who in unheard]
