@@ -36,9 +36,14 @@ def attributes_of(payload: bytes | str) -> tuple[list[str], list[str]]:
         members = _VALUES.decode(payload)
     except _UNREADABLE:
         members = _readable(payload)
-    keys: list[str] = []
+    return attributes_among(members)
+
+
+def attributes_among(members: dict[str, object]) -> tuple[list[str], list[str]]:
+    """Do the same with a payload that was decoded already."""
+    keys = sorted(members)
     values: list[str] = []
-    for key in sorted(members):
+    for key in keys:
         value = members[key]
         shape = type(value)
         if shape is str:
@@ -46,15 +51,17 @@ def attributes_of(payload: bytes | str) -> tuple[list[str], list[str]]:
         elif shape is int:
             text = str(value)
             if len(text) > _MOST_DIGITS:
-                continue
+                text = ""
         elif shape is bool:
             text = "true" if value else "false"
         elif shape is float:
             text = _number(value)  # type: ignore[arg-type]
         else:
-            continue
-        keys.append(key)
+            text = ""
         values.append(text)
+    if "" in values:  # no JSON is empty: these are no attributes
+        keys = [key for key, text in zip(keys, values, strict=True) if text]
+        values = [text for text in values if text]
     return keys, values
 
 

@@ -12,18 +12,14 @@ alike are two; unless its sender is one that repeats whole frames until a token 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import secrets
-import struct
 from collections.abc import Callable, Sequence
-
-import msgspec
 
 from collector.accounts import Accounts
 from collector.limits import Limiter
 from collector.metrics import Tally
 from collector.presence import Presence
+from collector.rows import content_key, stored
 from collector.store.interface import Stored
 from collector.writer import Writer
 from tracking.dates import event_ms, newest
@@ -33,37 +29,11 @@ from tracking.events import Event, Frame
 from tracking.nucleus import device_of
 from tracking.serving import peer_key
 
+__all__ = ["Ingest", "content_key"]
+
 log = logging.getLogger("collector.ingest")
 
-DATE_NOT_BELIEVED = 1  #: Flag of a row whose time is not the date that it said.
 SLICE = 1_000  #: Rows built between two looks at other people's frames.
-
-_HALVES = struct.Struct(">qq")
-_ENCODER = msgspec.json.Encoder()
-_SORTED = msgspec.json.Encoder(order="sorted")
-_DECODER = msgspec.json.Decoder()
-
-
-def content_key(app_id: str, device: str, event: Event) -> bytes:
-    """Return the 16 bytes by which a repeat is recognised."""
-    said = (
-        app_id,
-        device,
-        event.session_id,
-        event.id,
-        event.date,
-        event.type,
-        event.name,
-        _canonical(event.payload),
-    )
-    return hashlib.blake2b(_ENCODER.encode(said), digest_size=16).digest()
-
-
-def _canonical(payload: bytes | None) -> str:
-    """Return a payload so that order of keys and spaces make no difference."""
-    if payload is None:
-        return ""
-    return _SORTED.encode(_DECODER.decode(payload)).decode()
 
 
 class Ingest:
@@ -181,6 +151,7 @@ class Ingest:
         newest_ms: int | None,
         *,
         repeats: bool = False,
+        country: str = "",
     ) -> list[Stored]:
         """Return what is to be stored of events; the rest is counted and acknowledged.
 
@@ -190,6 +161,7 @@ class Ingest:
             received_ms: When it arrived.
             newest_ms: The newest date of the whole frame.
             repeats: Its sender repeats frames, so what has neither id nor date may be a repeat.
+            country: Of the sender's address, empty if unknown.
 
         """
         rows = []
@@ -201,11 +173,8 @@ class Ingest:
             if device is None:
                 self.counts["nobody"] += 1  # A19
                 continue
-            if event.id is None and event.date is None and not repeats:
-                key = secrets.token_bytes(16)
-            else:
-                key = content_key(app_id, device, event)
-            rows.append(_row(app_id, device, event, key, received_ms, newest_ms))
+            at_ms = event_ms(event, received_ms, newest_ms)
+            rows.append(stored(app_id, device, event, received_ms, at_ms, country, repeats=repeats))
         return rows
 
     def joined(self, app_id: str, connection: int) -> None:
@@ -234,38 +203,3 @@ class Ingest:
                 devices.setdefault(device, []).append(event)
         for device, events in devices.items():
             self.presence.seen(app_id, origin.connection, device, events)
-
-
-def _row(
-    app_id: str, device: str, event: Event, key: bytes, received_ms: int, newest_ms: int | None
-) -> Stored:
-    key_a, key_b = _HALVES.unpack(key)
-    at_ms = event_ms(event, received_ms, newest_ms)
-    believed = event.date is None or at_ms == event.date_ms
-    return Stored(  # by position: names cost as much as the rest of this function
-        app_id,
-        key_a,
-        key_b,
-        at_ms,
-        received_ms,
-        event.date_ms or 0,
-        event.kind.value,
-        event.type,
-        event.name or "",
-        "" if event.id is None else _ENCODER.encode(event.id).decode(),
-        event.user_id or "",
-        event.anon_id or "",
-        device,
-        event.session_id or "",
-        event.platform or "",
-        event.os_version or "",
-        event.total_ram or 0,
-        event.version or "",
-        event.language or "",
-        event.client or "",
-        event.module_version or "",
-        event.arch or "",
-        event.process or "",
-        0 if believed else DATE_NOT_BELIEVED,
-        "" if event.payload is None else event.payload.decode(),
-    )

@@ -15,7 +15,7 @@ from collector.accounts import Accounts
 from collector.ingest import Ingest
 from collector.limits import Limiter
 from collector.presence import Presence
-from collector.store.interface import Stored
+from collector.store.interface import Fact, Stored
 from collector.writer import MOST_A_COMMIT, MOST_WAITING, Writer
 from tracking.errors import OverQuota, StorageFault
 from tracking.events import Frame
@@ -35,7 +35,7 @@ class SlowStore:
         self.poison: set[str] = set()
         self.commits: list[list[Stored]] = []
 
-    def write(self, rows: Sequence[Stored]) -> int:
+    def write(self, rows: Sequence[Stored], more: Sequence[Fact] = ()) -> int:
         self.entered.set()
         assert self.go.wait(30)
         if self.faults:
