@@ -101,12 +101,13 @@ class DataApi:
 
     async def _authorise(self, request: Request, app_id: str, scope: str) -> Grant:
         peer = peer_key(request.client.host) if request.client else "local"
-        if self._exhausted(peer):
-            raise OverQuota("too many wrong tokens from this address", retry_after_s=60.0)
         text = await _token_of(request)
         grant = await asyncio.to_thread(self.accounts.grant, text, self.now_ms())
         if grant is None or grant.app_id != app_id:
-            self.failures.take(peer, 1.0, self.now_s())
+            # Looked at first: an address is shared, and who has the token is never locked out.
+            wait_s = self.failures.take(peer, 1.0, self.now_s())
+            if wait_s > 0:
+                raise OverQuota("too many wrong tokens from this address", retry_after_s=wait_s)
             raise RequestFault(
                 "the token does not open this app",
                 status=401,
@@ -116,13 +117,6 @@ class DataApi:
         if scope not in grant.scopes and "admin" not in grant.scopes:
             raise RequestFault(f"the token lacks the scope {scope}", status=403)
         return grant
-
-    def _exhausted(self, peer: str) -> bool:
-        """Tell whether an address has used up its wrong tokens, without taking another."""
-        wait_s = self.failures.take(peer, 1.0, self.now_s())
-        if wait_s == 0:
-            self.failures.take(peer, -1.0, self.now_s())
-        return wait_s > 0
 
     async def _quickglance(self, app_id: str, request: Request) -> object:
         del request

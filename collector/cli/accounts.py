@@ -1,12 +1,11 @@
-"""`app` and `token`: which apps may report here, and who may ask about them."""
+"""`app`: which apps may report here, and by which keys."""
 
 from __future__ import annotations
 
 import argparse
 
-from collector.accounts import SCOPES, Accounts, AppAccount
+from collector.accounts import Accounts, AppAccount
 from collector.cli.parser import OK, PROG, Commands, accounts_of, now_ms, say
-from tracking.errors import RequestFault
 
 
 def register(commands: Commands) -> None:
@@ -23,19 +22,6 @@ def register(commands: Commands) -> None:
         "secret", "make a new secret key; the old one is void", example, _app_secret
     )
     secret.add_argument("app_id", metavar="APPID")
-
-    token = commands.group("token", "who may ask the Data API")
-    example = f"{PROG} token add acme-notes --scope stats:read"
-    add = token.command("add", "make a token", example, _token_add)
-    add.add_argument("app_id", metavar="APPID")
-    add.add_argument("--scope", action="append", default=[], help=f"one of {', '.join(SCOPES)}")
-    add.add_argument("--days", type=int, help="days until it ends; for ever if left out")
-    example = f"{PROG} token list"
-    listing = token.command("list", "list tokens by their prefix", example, _token_list)
-    listing.add_argument("app_id", metavar="APPID", nargs="?")
-    example = f"{PROG} token revoke Ab3dEf6h"
-    revoke = token.command("revoke", "take a token back", example, _token_revoke)
-    revoke.add_argument("prefix", metavar="PREFIX")
 
 
 def _app_add(args: argparse.Namespace) -> int:
@@ -67,34 +53,3 @@ def _keys(accounts: Accounts, app: AppAccount) -> dict[str, str]:
         "trackingKey": app.tracking_key,
         "publishableKey": accounts.publishable_key(app.app_id),
     }
-
-
-def _token_add(args: argparse.Namespace) -> int:
-    with accounts_of(args) as accounts:
-        text = accounts.add_token(args.app_id, args.scope, now_ms(), days=args.days)
-        grant = accounts.grant(text, now_ms())
-    scopes = sorted(grant.scopes) if grant is not None else []
-    return say({"token": text, "appId": args.app_id, "scopes": scopes})
-
-
-def _token_list(args: argparse.Namespace) -> int:
-    with accounts_of(args) as accounts:
-        for grant in accounts.tokens(args.app_id):
-            say(
-                {
-                    "prefix": grant.prefix,
-                    "appId": grant.app_id,
-                    "scopes": sorted(grant.scopes),
-                    "createdMs": grant.created_ms,
-                    "expiresMs": grant.expires_ms,
-                }
-            )
-    return OK
-
-
-def _token_revoke(args: argparse.Namespace) -> int:
-    with accounts_of(args) as accounts:
-        gone = accounts.revoke(args.prefix)
-    if not gone:
-        raise RequestFault(f"no token begins with {args.prefix[:40]!r}")
-    return say({"revoked": gone})

@@ -136,8 +136,8 @@ def test_apps_tokens_and_export_work_whether_it_serves_or_not(
     assert token["token"].startswith("dat1_")
     assert token["scopes"] == ["stats:read"]
     prefix = token["token"][5:13]
-    assert [one["prefix"] for one in said("token", "list", "A")] == [prefix]
-    assert said("token", "list", "B") == []
+    assert [one["prefix"] for one in said("token", "list", "--json", "A")] == [prefix]
+    assert said("token", "list", "--json", "B") == []
     assert far_end.command("token", "add", "A", "--scope", "all").returncode == 64
     assert far_end.command("token", "add", "nobody").returncode == 64
     assert said("token", "revoke", token["token"]) == [{"revoked": 1}]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import contextlib
 import inspect
+import json
+import re
 import sqlite3
 import threading
 import time
@@ -14,10 +16,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from collectors import NOW, AppOf, Collector
+from collectors import NOW, AppOf, Collector, command, until
 from starlette.applications import Starlette
 
-import collector.accounts
+import collector.tokens
 from collector.accounts import DAY_MS, SCOPES, Accounts
 from collector.api import DataApi
 from collector.limits import Limiter
@@ -66,7 +68,7 @@ def test_50_no_token_is_written_anywhere(guarded: Collector) -> None:
 
 
 def test_50_digests_are_compared_in_constant_time_and_nowhere_else() -> None:
-    tree = ast.parse(inspect.getsource(collector.accounts))
+    tree = ast.parse(inspect.getsource(collector.tokens))
     (grant,) = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "grant"]
     calls = [
         n.func.attr for n in ast.walk(grant) if isinstance(getattr(n, "func", 0), ast.Attribute)
@@ -85,13 +87,13 @@ def test_50_a_miss_compares_a_digest_too(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[int] = []
-    real = collector.accounts.hmac.compare_digest
+    real = collector.tokens.hmac.compare_digest
 
     def compare(a: bytes, b: bytes) -> bool:
         compared.append(len(a) + len(b))
         return real(a, b)
 
-    monkeypatch.setattr(collector.accounts, "hmac", SimpleNamespace(compare_digest=compare))
+    monkeypatch.setattr(collector.tokens, "hmac", SimpleNamespace(compare_digest=compare))
     token = accounts.add_token("A", (), NOW)
     assert accounts.grant("dat1_nobody-has-this", NOW) is None
     assert accounts.grant("", NOW) is None
@@ -158,23 +160,25 @@ def test_d1_what_is_no_token_opens_nothing(guarded: Collector) -> None:
     assert post("POST", path, b"\x1f\x8b", {"Content-Encoding": "gzip"})[0] == 415
 
 
-def test_51_ten_wrong_tokens_close_the_door_for_their_address_alone(guarded: Collector) -> None:
+def test_51_ten_wrong_tokens_are_enough_but_the_right_one_always_opens(guarded: Collector) -> None:
+    """An office shares one address: who knows the token is not locked out by who guesses."""
     token = guarded.app("A")
     path = GLANCE.format("A")
     for n in range(10):
         assert ask(guarded, path, token)[0] == 200
         assert ask(guarded, path, f"dat1_wrong{n}")[0] == 401
-    for _ in range(3):
-        status, said, headers = guarded.request("GET", path, headers={"Authorization": token})
+    for n in range(3):
+        wrong = {"Authorization": f"dat1_wrong{n}"}
+        status, said, headers = guarded.request("GET", path, headers=wrong)
         assert status == 429
         assert int(headers["Retry-After"]) >= 1
         assert "error" in said
+        assert ask(guarded, path, token)[0] == 200
+        assert ask(guarded, path.replace("/A/", "/nobody/"), token)[0] == 429
     # 61: whoever the address claims to speak for, it stays the same address.
     for header in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):
-        status, _, _ = guarded.request(
-            "GET", path, headers={"Authorization": token, header: "198.51.100.7"}
-        )
-        assert status == 429
+        wrong = {"Authorization": "dat1_wrong", header: "198.51.100.7"}
+        assert guarded.request("GET", path, headers=wrong)[0] == 429
     # Events still come in: reporting has nothing to do with asking.
     assert guarded.say({"data": [{"type": "init", "id": 1, "machineId": "m"}]}) == {
         "reportedIds": [1]
@@ -278,3 +282,91 @@ def test_who_asks_for_an_app_does_not_wait_for_who_changes_one(accounts: Account
         assert changing.is_alive()
         other.execute("COMMIT")
     changing.join(10)
+
+
+# --- rotation ----------------------------------------------------------------------------------
+
+
+def test_a_rotated_token_works_until_the_overlap_ends(accounts: Accounts) -> None:
+    old = accounts.add_token("A", ["stats:read", "users:delete"], NOW)
+    fresh, was = accounts.rotate(old[5:13], NOW + 1, overlap_ms=DAY_MS)
+    assert fresh != old
+    grant = accounts.grant(fresh, NOW + 400 * DAY_MS)
+    assert grant is not None
+    assert (grant.app_id, grant.scopes, grant.expires_ms) == (
+        "A",
+        {"stats:read", "users:delete"},
+        None,
+    )
+    assert was.expires_ms == NOW + 1 + DAY_MS
+    assert accounts.grant(old, NOW + DAY_MS) is not None
+    assert accounts.grant(old, NOW + 1 + DAY_MS) is None
+
+
+def test_rotation_without_an_overlap_ends_the_old_token_at_once(accounts: Accounts) -> None:
+    old = accounts.add_token("A", (), NOW)
+    fresh, _ = accounts.rotate(old[:13], NOW)
+    assert accounts.grant(old, NOW) is None
+    assert accounts.grant(fresh, NOW) is not None
+    with pytest.raises(RequestFault, match="no living token"):
+        accounts.rotate(old[5:13], NOW)
+
+
+def test_a_rotated_token_lasts_as_long_as_the_old_one_did_and_no_rotation_prolongs_that(
+    accounts: Accounts,
+) -> None:
+    old = accounts.add_token("A", (), NOW, days=10)
+    fresh, was = accounts.rotate(old[5:13], NOW + 9 * DAY_MS, overlap_ms=5 * DAY_MS)
+    assert was.expires_ms == NOW + 10 * DAY_MS  # its own end comes before the overlap's
+    (grant,) = [g for g in accounts.tokens("A") if g.prefix == fresh[5:13]]
+    assert grant.expires_ms == NOW + 19 * DAY_MS
+    assert accounts.grant(old, NOW + 10 * DAY_MS) is None
+
+
+def test_two_who_rotate_at_once_get_one_token(accounts: Accounts) -> None:
+    old = accounts.add_token("A", (), NOW)
+    made: list[str] = []
+
+    def rotate() -> None:
+        with contextlib.suppress(RequestFault):
+            made.append(accounts.rotate(old[5:13], NOW)[0])
+
+    threads = [threading.Thread(target=rotate) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(made) == 1
+    assert len(accounts.tokens("A")) == 2
+
+
+def test_a_rotation_reaches_the_running_server(guarded: Collector) -> None:
+    old = guarded.app("A")
+    path = GLANCE.format("A")
+    assert ask(guarded, path, old)[0] == 200
+    done = guarded.command("token", "rotate", old[5:13], "--overlap", "2s")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["old"]["prefix"] == old[5:13]
+    assert ask(guarded, path, said["token"])[0] == 200
+    until(lambda: ask(guarded, path, old)[0] == 401)
+    assert ask(guarded, path, said["token"])[0] == 200
+
+
+def test_the_list_is_a_table_for_people_and_json_for_programs(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    assert command("app", "add", "Acme", "--id", "A", folder=folder).returncode == 0
+    token = json.loads(command("token", "add", "A", "--days", "3", folder=folder).stdout)["token"]
+    assert command("token", "rotate", token[5:13], folder=folder).returncode == 0
+    head, ended, living = command("token", "list", folder=folder).stdout.splitlines()
+    assert head.split() == ["PREFIX", "APP", "SCOPES", "MADE", "ENDS", "LAST", "USED"]
+    assert ended.split()[0] == token[5:13]
+    assert "ended" in ended
+    assert re.search(r"stats:read,users:read +20\d\d-\d\d-\d\d +20.*Z +never$", living)
+    for line in command("token", "list", "--json", folder=folder).stdout.splitlines():
+        assert json.loads(line)["scopes"] == ["stats:read", "users:read"]
+    assert command("token", "list", "B", folder=folder).stdout == ""
+    for overlap in ("-1d", "soon", "1w", "99999999d", ""):
+        done = command("token", "rotate", "x", f"--overlap={overlap}", folder=folder)
+        assert done.returncode == 64, overlap
+    assert command("token", "rotate", "nothing1", folder=folder).returncode == 64
