@@ -2,7 +2,8 @@
 
 Tied to the socket and not to heartbeats, because official clients are silent while idle
 (NUCLEUS.md §6, live). A device that left is shown for ten more seconds, so a reconnect does not
-flicker. In memory: presence is a state, and a restart ends every socket anyway.
+flicker. In memory: presence is a state, and a restart ends every socket anyway. How long who was
+there is kept beside it (:mod:`collector.stays`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
+from collector.stays import Who
 from tracking.events import Event
 
 GRACE_MS = 10_000
@@ -31,23 +34,51 @@ class Device:
     left_ms: int = 0
 
 
+class Attendance(Protocol):
+    """Who wants to know how long who was there: :class:`collector.stays.StayLog`."""
+
+    def heard(self, who: Who) -> None: ...
+
+    def opened(self, who: Who) -> None: ...
+
+    def closed(self, who: Who) -> None: ...
+
+
+class _Seat(NamedTuple):
+    """One device on one socket.
+
+    Attributes:
+        who: Whose stay it is.
+        said_ms: The date by which its session is known; what is older does not change it.
+
+    """
+
+    who: Who
+    said_ms: int
+
+
 class Presence:
     """Keeps who is here, per app.
 
     Args:
         now_ms: Unix milliseconds.
         platform_of: The spelling that answers use.
+        stays: Is told who was there.
 
     """
 
     def __init__(
-        self, now_ms: Callable[[], int], platform_of: Callable[[str | None], str | None]
+        self,
+        now_ms: Callable[[], int],
+        platform_of: Callable[[str | None], str | None],
+        stays: Attendance | None = None,
     ) -> None:
         self.now_ms = now_ms
         self.platform_of = platform_of
+        self.stays = stays
         self._apps: dict[str, dict[str, Device]] = {}
-        # In the order in which they spoke: a dictionary is an ordered set.
-        self._devices_of: dict[int, dict[tuple[str, str], None]] = {}
+        # In the order in which they spoke: a dictionary keeps it.
+        self._devices_of: dict[int, dict[tuple[str, str], _Seat]] = {}
         self._departures: deque[tuple[int, str, str]] = deque()
 
     def joined(self, connection: int) -> None:
@@ -59,23 +90,36 @@ class Presence:
         mine = self._devices_of.get(connection)
         if mine is None:
             return
-        mine.pop((app_id, device_id), None)
-        mine[app_id, device_id] = None
-        if len(mine) > MOST_A_SOCKET:
-            longest_silent = next(iter(mine))
-            del mine[longest_silent]
-            self._depart(connection, *longest_silent)
+        now_ms = self.now_ms()
         devices = self._apps.setdefault(app_id, {})
         device = devices.get(device_id)
         if device is None:
             device = devices[device_id] = Device(device_id)
         device.sockets.add(connection)
-        device.last_seen_ms = self.now_ms()
+        device.last_seen_ms = now_ms
+        seat = mine.pop((app_id, device_id), None)
+        session_id, said_ms = ("", 0) if seat is None else (seat.who.session_id, seat.said_ms)
         for event in events:
             device.user_id = event.user_id or device.user_id
             device.anon_id = event.anon_id or device.anon_id
             device.platform = self.platform_of(event.platform) or device.platform
             device.os_version = event.os_version or device.os_version
+            if event.session_id:
+                # Queues bring old sessions after new ones (NUCLEUS.md §3, "Order").
+                at_ms = now_ms if event.date_ms is None else min(event.date_ms, now_ms)
+                if at_ms >= said_ms:
+                    session_id, said_ms = event.session_id, at_ms
+        who = Who(app_id, device_id, session_id, device.user_id)
+        mine[app_id, device_id] = _Seat(who, said_ms)
+        self._move(None if seat is None else seat.who, who)
+        if len(mine) > MOST_A_SOCKET:
+            longest_silent = next(iter(mine))
+            self._depart(connection, mine.pop(longest_silent))
+
+    def heard(self, app_id: str, device_id: str, event: Event) -> None:
+        """A heartbeat came without a socket: nobody is live by it, and yet somebody was there."""
+        if self.stays is not None:
+            self.stays.heard(Who(app_id, device_id, event.session_id or "", event.user_id or ""))
 
     def device_on(self, connection: int) -> str:
         """Return the device that last spoke on a connection, for heartbeats that name none."""
@@ -84,8 +128,8 @@ class Presence:
 
     def left(self, connection: int) -> None:
         """A WebSocket closed."""
-        for app_id, device_id in self._devices_of.pop(connection, ()):
-            self._depart(connection, app_id, device_id)
+        for seat in self._devices_of.pop(connection, {}).values():
+            self._depart(connection, seat)
         self._forget()
 
     def live(self, app_id: str) -> list[Device]:
@@ -99,7 +143,17 @@ class Presence:
         self._forget()
         return sum(map(len, self._apps.values()))
 
-    def _depart(self, connection: int, app_id: str, device_id: str) -> None:
+    def _move(self, before: Who | None, after: Who) -> None:
+        """Let a stay end and another begin where the session or the user changed."""
+        if self.stays is not None and before != after:
+            if before is not None:
+                self.stays.closed(before)
+            self.stays.opened(after)
+
+    def _depart(self, connection: int, seat: _Seat) -> None:
+        app_id, device_id, _, _ = seat.who
+        if self.stays is not None:
+            self.stays.closed(seat.who)
         device = self._apps[app_id][device_id]
         device.sockets.discard(connection)
         device.last_seen_ms = device.left_ms = self.now_ms()
