@@ -117,13 +117,18 @@ class History:
         self.end = end
         self.start = end - days * DAY
         self.batch = batch
+        self.seed = seed
+        self._begin()
+
+    def _begin(self) -> None:
         self.repeats = 0
-        self._dice = random.Random(seed)
-        self._left = events
+        self._dice = random.Random(self.seed)
+        self._left = self.events
         self._later: defaultdict[int, list[Stored]] = defaultdict(list)
         self._facts: list[Fact] = []
 
     def __iter__(self) -> Iterator[tuple[list[Stored], list[Fact]]]:
+        self._begin()
         weights = [
             (0.55 if day % 7 in (0, 6) else 1.0) * (1 + day / self.days) for day in range(self.days)
         ]
