@@ -42,7 +42,7 @@ class Both:
 def both(clickhouse: ClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     history = History(EVENTS)
     embedded = DuckStore(tmp_path_factory.mktemp("parity") / "events.duckdb", history.start)
-    # Not dropped afterwards: after an erasure that takes the server half a minute, and it ends soon.
+    # Not dropped afterwards: the server, which ends soon, would need half a minute for it.
     where = address(clickhouse.engine("parity"), {PASSWORD: clickhouse.password})
     distributed = ClickHouseStore(where)
     try:
