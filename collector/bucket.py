@@ -18,24 +18,19 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from collector.accounts import Accounts
-from collector.bucket_rows import Known, Rows
+from collector.bucket_known import Knowledge
+from collector.bucket_rows import Rows
 from collector.ingest import Ingest
-from collector.store.interface import Fact, Feedback, Once, Store
+from collector.store.interface import Fact, Once, Store
 from collector.writer import Writer
-from tracking.bucket import Batch, EventCall, FeedbackCall
+from tracking.bucket import Batch, CompanyCall, EventCall, UserCall
 from tracking.bucket_endpoints import BucketKey, Repeat
 from tracking.errors import OverQuota
 from tracking.serving import peer_key
 from tracking.sink import Origin
 
-COMPANIES: Final = (
-    "SELECT user_id, max(ts), {argmax|company_id|(ts, recv_ts)} FROM membership"
-    " WHERE app_id = $app AND {in|user_id|users} GROUP BY user_id"
-)
-FEEDBACK: Final = (
-    f"SELECT {', '.join(Feedback._fields)} FROM feedback"  # noqa: S608 - names of our own
-    " WHERE app_id = $app AND {in|feedback_id|ids} ORDER BY recv_ts"
-)
+MOST_STAMPED: Final = 10_000  #: Users whose latest moment is remembered.
+RECENT_MS: Final = 1_000  #: Longer ago, it cannot be mistaken for now.
 ONCE: Final = "SELECT max(reply) FROM once WHERE app_id = $app AND key = $key HAVING count(*) > 0"
 
 
@@ -64,7 +59,8 @@ class BucketIngest:
         self.writer = writer
         self.ingest = ingest
         self.counts = ingest.counts
-        self._last_ms = 0
+        self.knowledge = Knowledge(store)
+        self._stamped: dict[tuple[str, str], int] = {}
         self._turns: dict[str, _Turn] = {}
 
     async def app_of(self, key: BucketKey) -> str | None:
@@ -126,38 +122,32 @@ class BucketIngest:
     async def _store(
         self, app_id: str, batch: Batch, origin: Origin, once: str, more: list[Fact]
     ) -> None:
-        known = await self._known(app_id, batch)
-        # Two calls of one millisecond are told apart by their moments: the later one is later.
-        self._last_ms = max(origin.received_ms, self._last_ms + 1)
-        rows = Rows(app_id, self._last_ms, known, once).add(batch)
-        new = await self.writer.write(rows.events, [*rows.facts, *more])
+        known = await self.knowledge.of(app_id, batch)
+        received_ms = self._stamp(app_id, batch, origin.received_ms)
+        rows = Rows(app_id, received_ms, known, once).add(batch)
+        done = await self.writer.put(rows.events, [*rows.facts, *more])
         others = len(batch.accepted) - len(rows.events)
-        self.counts["stored"] += new + others
-        self.counts["repeats"] += len(rows.events) - new
+        self.counts["stored"] += done.new + others
+        self.counts["erased"] += done.erased
+        self.counts["repeats"] += len(rows.events) - done.new - done.erased
 
-    async def _known(self, app_id: str, batch: Batch) -> Known:
-        """Ask the store about those of whom the batch does not say all."""
-        users: set[str] = set()
-        feedback: set[str] = set()
+    def _stamp(self, app_id: str, batch: Batch, received_ms: int) -> int:
+        """Return when a batch counts as received: after all that came before of its users.
+
+        Two calls of one user within a millisecond would be one moment otherwise, and the order in
+        which they came would be lost (§9, 60).
+        """
+        named: set[tuple[str, str]] = set()
         for one in batch.accepted:
-            call = one.call
-            if isinstance(call, EventCall) and call.company_id is None:
-                users.add(call.user_id)
-            elif isinstance(call, FeedbackCall) and call.feedback_id is not None:
-                feedback.add(call.feedback_id)
-        if not users and not feedback:
-            return Known()
-        return await asyncio.to_thread(self._ask, app_id, sorted(users), sorted(feedback))
-
-    def _ask(self, app_id: str, users: list[str], feedback: list[str]) -> Known:
-        companies: dict[str, tuple[int, str]] = {}
-        earlier: dict[str, Feedback] = {}
-        if users:
-            for user_id, ts, company_id in self.store.ask(
-                COMPANIES, {"app": app_id, "users": users}
-            ):
-                companies[user_id] = (ts, company_id)
-        if feedback:
-            for row in self.store.ask(FEEDBACK, {"app": app_id, "ids": feedback}):
-                earlier[row[1]] = Feedback(*row)  # the latest stays
-        return Known(companies, earlier)
+            match one.call:
+                case UserCall(user_id=who) | EventCall(user_id=who) | CompanyCall(user_id=str(who)):
+                    named.add((app_id, f"u{who}"))
+            if isinstance(one.call, CompanyCall):
+                named.add((app_id, f"c{one.call.company_id}"))
+        for who in named:
+            received_ms = max(received_ms, self._stamped.get(who, 0) + 1)
+        self._stamped.update(dict.fromkeys(named, received_ms))
+        if len(self._stamped) > MOST_STAMPED:
+            recent_ms = received_ms - RECENT_MS
+            self._stamped = {who: ms for who, ms in self._stamped.items() if ms > recent_ms}
+        return received_ms

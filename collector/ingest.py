@@ -12,6 +12,7 @@ alike are two; unless its sender is one that repeats whole frames until a token 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Sequence
 
@@ -48,6 +49,7 @@ class Ingest:
         now_ms: Unix milliseconds.
         now_s: Monotonic seconds.
         counts: Where to count.
+        country_of: The country of an address, empty if unknown.
 
     Attributes:
         counts: What happened, by name, for status and metrics.
@@ -65,6 +67,7 @@ class Ingest:
         now_ms: Callable[[], int],
         now_s: Callable[[], float],
         counts: Tally | None = None,
+        country_of: Callable[[str], str] = lambda _: "",
     ) -> None:
         self.accounts = accounts
         self.writer = writer
@@ -74,6 +77,7 @@ class Ingest:
         self.now_ms = now_ms
         self.now_s = now_s
         self.counts = counts if counts is not None else Tally()
+        self.country_of = country_of
 
     async def admit(self, app_id: str, transport: str) -> None:
         """Let a known app in.
@@ -101,11 +105,12 @@ class Ingest:
             return Receipt(fault=fault)
         try:
             self.within_quota(app_id, count, peer_key(origin.peer))
-            rows = await self._rows(app_id, frame, origin.received_ms)
+            rows = await self._rows(app_id, frame, origin)
             if rows:
-                new = await self.writer.write(rows)
-                self.counts["stored"] += new
-                self.counts["repeats"] += len(rows) - new
+                done = await self.writer.put(rows)
+                self.counts["stored"] += done.new
+                self.counts["erased"] += done.erased
+                self.counts["repeats"] += len(rows) - done.new - done.erased
         except Fault as fault:
             return Receipt(fault=fault)
         finally:
@@ -129,17 +134,22 @@ class Ingest:
             self.counts["over_quota"] += count
             raise OverQuota("too many events at once", retry_after_s=wait_s)
 
-    async def _rows(self, app_id: str, frame: Frame, received_ms: int) -> list[Stored]:
+    async def _rows(self, app_id: str, frame: Frame, origin: Origin) -> list[Stored]:
         """Return what is to be stored; a large frame lets others be served in between."""
         events = frame.events
-        repeats = frame.has_confirmation
+        build = functools.partial(
+            self.rows,
+            app_id,
+            received_ms=origin.received_ms,
+            newest_ms=newest(events),
+            repeats=frame.has_confirmation,
+            country=self.country_of(origin.peer),
+        )
         if len(events) <= SLICE:
-            return self.rows(app_id, events, received_ms, newest(events), repeats=repeats)
+            return build(events)
         rows: list[Stored] = []
-        newest_ms = newest(events)
         for at in range(0, len(events), SLICE):
-            part = events[at : at + SLICE]
-            rows += self.rows(app_id, part, received_ms, newest_ms, repeats=repeats)
+            rows += build(events[at : at + SLICE])
             await asyncio.sleep(0)
         return rows
 
@@ -191,10 +201,20 @@ class Ingest:
 
     def _beat(self, app_id: str, frame: Frame, origin: Origin) -> None:
         """Note who is live (A5): heartbeats may name no device, then it is the connection's."""
-        if origin.transport != "ws":
-            return  # "with the HTTP method the Live view won't work" (seed 000)
+        beats = frame.heartbeats
+        if beats:
+            try:
+                self.within_quota(app_id, len(beats), peer_key(origin.peer))
+            except OverQuota:  # a state: the next one says the same
+                beats = ()
+        if origin.transport != "ws":  # "with the HTTP method the Live view won't work" (seed 000)
+            for event in beats:
+                device = device_of(event)
+                if device is not None and event.app_id in (None, app_id):
+                    self.presence.heard(app_id, device, event)
+            return
         devices: dict[str, list[Event]] = {}
-        for event in (*frame.events, *frame.heartbeats):
+        for event in (*frame.events, *beats):
             if event.app_id is not None and event.app_id != app_id:
                 continue
             device = event.device_id or self.presence.device_on(origin.connection)

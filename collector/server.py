@@ -21,6 +21,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -31,8 +32,10 @@ from collector.accounts import Accounts
 from collector.admin import admin_routes
 from collector.api import DataApi
 from collector.bucket import BucketIngest
+from collector.catalogue import Catalogue
 from collector.draining import Ending, send_away, spread_s
 from collector.entrance import Entrance, forwarded_for
+from collector.geoip import LOOK_S, Countries
 from collector.health import Health, metrics_route
 from collector.ingest import Ingest
 from collector.limits import Limiter
@@ -40,7 +43,10 @@ from collector.metrics import Metrics, open_files, resident_bytes, sizes
 from collector.places import Folder, ServerLock
 from collector.presence import Presence
 from collector.settings import Settings
+from collector.stays import StayLog
 from collector.store.duck import DuckStore
+from collector.tombstones import Tombstones, key_of
+from collector.upkeep import Upkeep
 from collector.writer import Writer
 from tracking.bucket_endpoints import bucket_routes
 from tracking.endpoints import error_response, tracking_routes
@@ -102,6 +108,9 @@ async def _run(
     _raise_file_limit(settings.connections)
     gc.set_threshold(*GC_THRESHOLD)
     folder = lock.folder
+    countries = None
+    if settings.geoip_file:
+        countries = await asyncio.to_thread(Countries, Path(settings.geoip_file))
     ending = Ending()
     ending.listen(stdin_eof=stdin_eof)
     with contextlib.ExitStack() as ends:
@@ -114,9 +123,12 @@ async def _run(
             asyncio.get_running_loop(),
             most_waiting=settings.waiting_events,
             commits=metrics.commits,
+            tombstones=Tombstones(key_of(folder.path / "tombstones.key")),
+            catalogue=Catalogue(settings.event_names, settings.event_keys),
         )
         ends.callback(writer.close)  # also if serving never began: its thread must end
-        server = _Server(lock, settings, accounts, store, writer, metrics)
+        await asyncio.to_thread(writer.remember)
+        server = _Server(lock, settings, accounts, store, writer, metrics, countries)
         await server.serve(sock, watched, ready, ending)
 
 
@@ -130,6 +142,7 @@ class _Server:
     store: DuckStore
     writer: Writer
     metrics: Metrics
+    countries: Countries | None
 
     async def serve(
         self,
@@ -141,7 +154,8 @@ class _Server:
         """Serve the sockets until it is time to end, then drain them."""
         settings, metrics = self.settings, self.metrics
         port = sock.getsockname()[1]
-        presence = Presence(_now_ms, normal_platform)
+        stays = StayLog(self.writer, _now_ms)
+        presence = Presence(_now_ms, normal_platform, stays)
         health = Health(
             probe=lambda: self.store.count(""),
             behind=lambda: self.writer.behind,
@@ -180,9 +194,13 @@ class _Server:
         await listener.on_socket(sock)
         ready(port)
         log.info("serving host=%s port=%d", settings.host, port)
+        upkeep = asyncio.create_task(self._upkeep().run())
+        looking = asyncio.create_task(self._look_for_countries())
         try:
             await ending.stopping.wait()
         finally:
+            looking.cancel()
+            upkeep.cancel()
             entrance.draining = True
             guests = listener.conversations()
             over_s = spread_s(len(guests), settings.drain_s)
@@ -196,8 +214,15 @@ class _Server:
             await listener.drain(0.2 if ending.hurry.is_set() else GRACE_S)
             for door in doors:
                 await door.drain(0.2)
+            await stays.finish()
             await asyncio.to_thread(self.writer.close)
             log.info("stopped events=%d", self.writer.written)
+
+    async def _look_for_countries(self) -> None:
+        """Read the GeoIP file anew when it changes; nothing wakes where there is none."""
+        while self.countries is not None:
+            await asyncio.sleep(LOOK_S)
+            await asyncio.to_thread(self.countries.refresh)
 
     def _questions(self, presence: Presence) -> list[BaseRoute]:
         per_minute = self.settings.wrong_tokens_per_min
@@ -217,6 +242,7 @@ class _Server:
             now_ms=_now_ms,
             now_s=time.monotonic,
             counts=self.metrics.events,
+            country_of=self.countries.of if self.countries else lambda _: "",
         )
         bucket = BucketIngest(self.accounts, self.store, self.writer, ingest)
         limits = settings.wire()
@@ -228,6 +254,24 @@ class _Server:
             per_peer=settings.per_peer,
             metrics=self.metrics,
             come_back_s=2 * settings.drain_s,
+        )
+
+    def _upkeep(self) -> Upkeep:
+        def retention() -> dict[str, int]:
+            days = {app.app_id: app.retention_days for app in self.accounts.apps()}
+            default = self.settings.retention_days
+            return {app: default if own is None else own for app, own in days.items()}
+
+        store = self.store
+        return Upkeep(
+            store,
+            self.writer,
+            now_ms=_now_ms,
+            now_s=time.monotonic,
+            retention=retention,
+            reading=lambda: store.exporting > 0,
+            checkpoint=store.checkpoint,
+            owed_ms=lambda: store.unswept_since_ms,
         )
 
     def _gauges(self, listener: Listener, presence: Presence, ending: Ending) -> None:

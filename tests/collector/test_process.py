@@ -283,9 +283,11 @@ def test_a_full_disk_acknowledges_nothing_and_is_forgiven(run: Run) -> None:
     assert far_end.say(event(1)) == {"reportedIds": [1]}
 
     def frame(n: int) -> str:
-        text = {"text": os.urandom(8000).hex()}
+        # Each text is another: the store would keep a common one once, and then there is room.
+        texts = [{"text": os.urandom(8000).hex()} for _ in range(50)]
         events = [
-            {"name": "E", "id": f"{n}-{i}", "machineId": "m", "payload": text} for i in range(50)
+            {"name": "E", "id": f"{n}-{i}", "machineId": "m", "payload": text}
+            for i, text in enumerate(texts)
         ]
         return json.dumps({"data": events})
 
