@@ -62,9 +62,9 @@ class PeopleModel(Model):
                 {
                     "_id": device,
                     "lastSeen": max([event.ts for event in on_it] + there),
-                    "platform": spelled_platform(latest(on_it, "platform")),
-                    "osVersion": latest(on_it, "os_version"),
-                    "version": latest(on_it, "version"),
+                    "platform": spelled_platform(latest(on_it, "platform")) or None,
+                    "osVersion": latest(on_it, "os_version") or None,
+                    "version": latest(on_it, "version") or None,
                 }
             )
         rows.sort(key=lambda row: (-int(row["lastSeen"]), row["_id"]))

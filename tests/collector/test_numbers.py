@@ -23,6 +23,7 @@ from model_people import PeopleModel
 from collector.store.duck import DuckStore
 from collector.store.local_time import Wall
 from collector.store.questions_daily import DailyQuestions
+from collector.store.questions_people import PeopleQuestions
 
 NAMES = ("E", "F", "é", "init", "error:X", "nucleus:userid", "nucleus:props", "nucleus:view", "-")
 KEYS = ("plan", "n", "é", "X", "-")
@@ -116,7 +117,25 @@ def check_glance(store: DuckStore, history: History, now: int) -> None:
     same(DailyQuestions(store).quickglance(app, now), model.quickglance(now))
 
 
-CHECKS = {"days": check_days, "attributes": check_attributes}
+def check_people(store: DuckStore, history: History, interval: Any, zone: Any) -> None:
+    del interval, zone
+    app, model = told(store, history)
+    ask = PeopleQuestions(store)
+    people = model.users()
+    same(ask.users(app), people)
+    same(ask.users(app, 1, 2), people[1:3])
+    wanted = [one["_id"] for one in people] + ["u1", "a1", "d1", "Ω", "nobody", ""]
+    for word in wanted:
+        said, right = ask.find(app, word), model.find(word)
+        assert (said and tuple(said)) == right, word
+        if said is not None and right is not None:
+            same(
+                ask.user(app, said), next(one for one in people if one["_id"] == model.id_of(right))
+            )
+            same(ask.sessions_of(app, said), model.sessions_of(right))
+
+
+CHECKS = {"days": check_days, "attributes": check_attributes, "people": check_people}
 
 
 given_all = given(history=histories, interval=intervals, zone=zones)
