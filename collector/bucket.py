@@ -29,7 +29,7 @@ from tracking.errors import OverQuota
 from tracking.serving import peer_key
 from tracking.sink import Origin
 
-MOST_STAMPED: Final = 10_000  #: Users whose latest moment is remembered.
+MOST_STAMPED: Final = 10_000  #: Users and companies whose latest moment is remembered.
 RECENT_MS: Final = 1_000  #: Longer ago, it cannot be mistaken for now.
 ONCE: Final = "SELECT max(reply) FROM once WHERE app_id = $app AND key = $key HAVING count(*) > 0"
 
@@ -60,7 +60,7 @@ class BucketIngest:
         self.ingest = ingest
         self.counts = ingest.counts
         self.knowledge = Knowledge(store)
-        self._stamped: dict[tuple[str, str], int] = {}
+        self._stamped: dict[tuple[str, str, str], int] = {}  #: By app, kind, id.
         self._turns: dict[str, _Turn] = {}
 
     async def app_of(self, key: BucketKey) -> str | None:
@@ -132,22 +132,24 @@ class BucketIngest:
         self.counts["repeats"] += len(rows.events) - done.new - done.erased
 
     def _stamp(self, app_id: str, batch: Batch, received_ms: int) -> int:
-        """Return when a batch counts as received: after all that came before of its users.
+        """Return when a batch counts as received: after all that came before of whom it names.
 
-        Two calls of one user within a millisecond would be one moment otherwise, and the order in
-        which they came would be lost (§9, 60).
+        Two calls about one user within a millisecond would be one moment otherwise, and the order
+        in which they came would be lost (§9, 60). Never more than a second later than it was.
         """
-        named: set[tuple[str, str]] = set()
+        named: set[tuple[str, str, str]] = set()
         for one in batch.accepted:
-            match one.call:
-                case UserCall(user_id=who) | EventCall(user_id=who) | CompanyCall(user_id=str(who)):
-                    named.add((app_id, f"u{who}"))
-            if isinstance(one.call, CompanyCall):
-                named.add((app_id, f"c{one.call.company_id}"))
-        for who in named:
-            received_ms = max(received_ms, self._stamped.get(who, 0) + 1)
-        self._stamped.update(dict.fromkeys(named, received_ms))
+            call = one.call
+            if isinstance(call, CompanyCall):
+                named.add((app_id, "company", call.company_id))
+            if isinstance(call, UserCall) or (
+                isinstance(call, (CompanyCall, EventCall)) and call.company_id and call.user_id
+            ):
+                named.add((app_id, "user", call.user_id or ""))
+        later_ms = max((self._stamped.get(who, 0) + 1 for who in named), default=0)
+        stamp_ms = max(received_ms, min(later_ms, received_ms + RECENT_MS))
+        self._stamped.update(dict.fromkeys(named, stamp_ms))
         if len(self._stamped) > MOST_STAMPED:
             recent_ms = received_ms - RECENT_MS
             self._stamped = {who: ms for who, ms in self._stamped.items() if ms > recent_ms}
-        return received_ms
+        return stamp_ms
