@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -42,8 +42,16 @@ class Asking:
         """Seconds that are left for this answer."""
         return self._until_s - self._now_s()
 
-    def _ask(self, text: str, **values: object) -> list[Row]:
+    def _ask(
+        self, text: str, shared: Mapping[str, str] | None = None, /, **values: object
+    ) -> list[Row]:
         """Ask one question; values that the text does not name are left out.
+
+        Args:
+            text: A template; ``FROM <name>`` is a part that is shared.
+            shared: Parts by name. The embedded engine works each out once; the other reads its
+                text wherever it stands, because 18.16 has no WITH.
+            values: What is bound.
 
         Raises:
             StorageFault: The engine cannot answer, or the time of this answer is used up.
@@ -52,7 +60,12 @@ class Asking:
         left_s = self.left_s
         if left_s <= 0:
             raise StorageFault("the answer took too long")
-        wanted = _wanted(text)
+        once = self._store.dialect == "duckdb"
+        for name, part in (shared or {}).items():
+            text = text.replace(f"<{name}>", name if once else f"({part}) AS {name}")
+        if shared and once:
+            parts = ", ".join(f"{name} AS MATERIALIZED ({part})" for name, part in shared.items())
+            text = f"WITH {parts} {text}"
         return self._store.ask(
-            text, {name: values[name] for name in wanted}, deadline_s=left_s
+            text, {name: values[name] for name in _wanted(text)}, deadline_s=left_s
         )

@@ -43,47 +43,41 @@ STARTS = """
 SELECT <hour:ts> AS h, count(*) AS n FROM {events} WHERE {range} AND kind = 'init' GROUP BY h
 """
 
-NAMED_BY_DAY = """
-SELECT d, count(*) AS n, sum(CASE WHEN first_day = d THEN 1 ELSE 0 END) AS fresh
-FROM (SELECT DISTINCT <day:ts> AS d, user_id FROM {events} WHERE {range} AND user_id <> '') AS them
-LEFT JOIN (
-  SELECT id AS who, <day:sight> AS first_day FROM (
-    SELECT id, min(first_ts) AS sight FROM seen
-    WHERE app_id = $app AND kind = 'user' AND first_ts > 0 GROUP BY id
-  ) AS sights WHERE sight >= $early AND sight < $late
-) AS firsts ON user_id = who
-GROUP BY d
-"""
+# What is counted more than once is worked out once, where the engine can (Asking._ask).
+#
+# there: who was on which device on which day. said: what they said of themselves, when last; a few
+# rows of each, before anything is compared.
+SHARED = {
+    "there": """
+      SELECT <day:ts> AS d, device_id, user_id, max(anon_id) AS anon FROM {events} WHERE {range}
+      GROUP BY d, device_id, user_id
+    """,
+    "said": """
+      SELECT device_id, user_id, platform, version, locale, avail_ram, country, max(ts) AS t
+      FROM {events}
+      WHERE {range} AND (platform <> '' OR version <> '' OR locale <> '' OR avail_ram <> 0
+        OR country <> '')
+      GROUP BY device_id, user_id, platform, version, locale, avail_ram, country
+    """,
+}
 
-NAMELESS_BY_DAY = """
-SELECT d, count(*) AS n, sum(CASE WHEN old = 0 THEN 1 ELSE 0 END) AS fresh
-FROM (
-  SELECT d, who, max(CASE WHEN first_day = d THEN 0 ELSE 1 END) AS old
-  FROM (
-    SELECT <day:ts> AS d, device_id,
-      CASE WHEN max(anon_id) <> '' THEN max(anon_id) ELSE device_id END AS who
-    FROM {events} WHERE {range} AND device_id <> ''
-    GROUP BY d, device_id HAVING max(user_id) = ''
-  ) AS them
-  LEFT JOIN (
-    SELECT id AS device, <day:sight> AS first_day FROM (
-      SELECT id, min(first_ts) AS sight FROM seen
-      WHERE app_id = $app AND kind = 'device' AND first_ts > 0 GROUP BY id
-    ) AS sights WHERE sight >= $early AND sight < $late
-  ) AS firsts ON device_id = device
-  GROUP BY d, who
-) AS identities
-GROUP BY d
-"""
 
-# What each device said of itself, when last: a few rows of each, before anything is compared.
-_SAID = """
-  SELECT device_id, user_id, platform, version, locale, avail_ram, country, max(ts) AS t
-  FROM {events}
-  WHERE {range} AND (platform <> '' OR version <> '' OR locale <> '' OR avail_ram <> 0
-    OR country <> '')
-  GROUP BY device_id, user_id, platform, version, locale, avail_ram, country
-"""
+def _first_days(kind: str) -> str:
+    """Return the local day of the first sight of those whose day may be one of the interval."""
+    return f"""
+      SELECT id AS whose, <day:sight> AS first_day FROM (
+        SELECT id, min(first_ts) AS sight FROM seen
+        WHERE app_id = $app AND kind = '{kind}' AND first_ts > 0 GROUP BY id
+      ) AS sights WHERE sight >= $early AND sight < $late
+    """  # noqa: S608 - of texts of our own
+
+
+_IDENTITY = "CASE WHEN max(anon) <> '' THEN max(anon) ELSE device_id END"
+_NAMELESS = f"""
+  SELECT device_id AS device, {_IDENTITY} AS who FROM <there> WHERE device_id <> ''
+  GROUP BY device_id HAVING max(user_id) = ''
+"""  # noqa: S608 - of texts of our own
+_NO_WORDS = "'' AS a, '' AS b, '' AS c, CAST(0 AS BIGINT) AS e, '' AS f"
 # The latest that is not empty, of equal times the greatest.
 _LATEST = """
   argMax(platform, (CASE WHEN platform <> '' THEN t ELSE 0 END, platform)) AS a,
@@ -93,34 +87,62 @@ _LATEST = """
   argMax(country, (CASE WHEN country <> '' THEN t ELSE 0 END, country)) AS f
 """
 
-NAMED_WITH = f"""
-SELECT a, b, c, e, f, count(*) AS n FROM (
-  SELECT user_id, {_LATEST} FROM ({_SAID}) AS said WHERE user_id <> '' GROUP BY user_id
+# By day: who was active (n), and who of them was new. In all: who was there, and with what.
+PERSONS = f"""
+SELECT 'day' AS what, d, CAST(count(*) AS BIGINT) AS n,
+  CAST(sum(CASE WHEN first_day = d THEN 1 ELSE 0 END) AS BIGINT) AS fresh, {_NO_WORDS}
+FROM (SELECT DISTINCT d, user_id FROM <there> WHERE user_id <> '') AS named
+LEFT JOIN ({_first_days("user")}) AS firsts ON user_id = whose
+GROUP BY d
+UNION ALL
+SELECT 'day' AS what, d, CAST(count(*) AS BIGINT) AS n,
+  CAST(sum(CASE WHEN old = 0 THEN 1 ELSE 0 END) AS BIGINT) AS fresh, {_NO_WORDS}
+FROM (
+  SELECT d, who, max(CASE WHEN first_day = d THEN 0 ELSE 1 END) AS old
+  FROM (
+    SELECT d, device_id, {_IDENTITY} AS who FROM <there> WHERE device_id <> ''
+    GROUP BY d, device_id HAVING max(user_id) = ''
+  ) AS nameless
+  LEFT JOIN ({_first_days("device")}) AS firsts ON device_id = whose
+  GROUP BY d, who
+) AS identities
+GROUP BY d
+UNION ALL
+SELECT 'all' AS what, CAST(0 AS BIGINT) AS d, CAST(count(DISTINCT user_id) AS BIGINT) AS n,
+  CAST(0 AS BIGINT) AS fresh, {_NO_WORDS}
+FROM <there> WHERE user_id <> ''
+UNION ALL
+SELECT 'all' AS what, CAST(0 AS BIGINT) AS d, CAST(count(DISTINCT who) AS BIGINT) AS n,
+  CAST(0 AS BIGINT) AS fresh, {_NO_WORDS}
+FROM ({_NAMELESS}) AS nameless
+UNION ALL
+SELECT 'with' AS what, CAST(0 AS BIGINT) AS d, CAST(count(*) AS BIGINT) AS n,
+  CAST(0 AS BIGINT) AS fresh, a, b, c, e, f
+FROM (
+  SELECT user_id, {_LATEST} FROM <said> WHERE user_id <> '' GROUP BY user_id
+) AS persons GROUP BY a, b, c, e, f
+UNION ALL
+SELECT 'with' AS what, CAST(0 AS BIGINT) AS d, CAST(count(*) AS BIGINT) AS n,
+  CAST(0 AS BIGINT) AS fresh, a, b, c, e, f
+FROM (
+  SELECT who, {_LATEST} FROM (SELECT * FROM <said> WHERE user_id = '') AS theirs
+  JOIN ({_NAMELESS}) AS nameless ON device_id = device
+  GROUP BY who
 ) AS persons GROUP BY a, b, c, e, f
 """  # noqa: S608 - of texts of our own
 
-NAMELESS_WITH = f"""
-SELECT a, b, c, e, f, count(*) AS n FROM (
-  SELECT who, {_LATEST} FROM ({_SAID}) AS said
-  JOIN (
-    SELECT device_id AS device, CASE WHEN max(anon_id) <> '' THEN max(anon_id) ELSE device_id END
-      AS who
-    FROM {{events}} WHERE {{range}} AND device_id <> ''
-    GROUP BY device_id HAVING max(user_id) = ''
-  ) AS nameless ON device_id = device
-  WHERE user_id = '' GROUP BY who
-) AS persons GROUP BY a, b, c, e, f
-"""  # noqa: S608 - of texts of our own
+BOUNDS = "SELECT min(ts), max(ts) FROM {events} WHERE app_id = $app"
 
 BY_NAME = """
 SELECT name, <day:ts> AS d, count(*) AS n FROM {events} WHERE {range} AND kind = $kind
 GROUP BY name, d
 """
 
-# What a row is called (docs/numbers.md, "Row names").
-ROW_NAME = """CASE kind WHEN 'event' THEN name WHEN 'init' THEN 'init'
-  WHEN 'error' THEN concat('error:', name) WHEN 'userid' THEN 'nucleus:userid'
-  WHEN 'props' THEN 'nucleus:props' ELSE type END"""
+# What a row is called (docs/numbers.md, "Row names"). Not ``CASE kind WHEN``: ClickHouse 18.16
+# makes that a ``transform``, whose results have to be constant.
+ROW_NAME = """CASE WHEN kind = 'event' THEN name WHEN kind = 'init' THEN 'init'
+  WHEN kind = 'error' THEN concat('error:', name) WHEN kind = 'userid' THEN 'nucleus:userid'
+  WHEN kind = 'props' THEN 'nucleus:props' ELSE type END"""
 
 ONE_EVENT = f"""
 SELECT <day:ts> AS d, count(*) AS n FROM {{events}} WHERE {{range}} AND {ROW_NAME} = $event

@@ -44,7 +44,7 @@ GROUP BY d, ses
 """  # noqa: S608 - of texts of our own
 
 # One row for each cell of a session that is not empty. el, eh: its first and last event.
-_CELLS = f"""
+CELL = f"""
   SELECT dev, ses, cell, min(lo) AS low, max(hi) AS high, min(el) AS event_low,
     max(eh) AS event_high, min(ini) AS first_init
   FROM (
@@ -71,10 +71,10 @@ SELECT d, CASE WHEN gaps = 0 THEN '' ELSE ses END AS broken, count(*) AS n, sum(
     SELECT dev, ses, min(event_low) AS began, max(high) AS until, min(low) AS since,
       sum(CASE WHEN low - coalesce(before_high, low - {2 * CELL_MS}) >= {CELL_MS} THEN 1 ELSE 0 END)
         - 1 AS gaps
-    FROM ({_CELLS}) AS cells
+    FROM <cells>
     LEFT JOIN (
       SELECT dev AS dev_b, ses AS ses_b, cell + 1 AS cell_b, high AS before_high
-      FROM ({_CELLS}) AS cells_before
+      FROM <cells>
     ) AS befores ON dev = dev_b AND ses = ses_b AND cell = cell_b
     GROUP BY dev, ses
   ) AS spans
@@ -84,7 +84,7 @@ SELECT d, CASE WHEN gaps = 0 THEN '' ELSE ses END AS broken, count(*) AS n, sum(
 GROUP BY d, broken
 """  # noqa: S608 - of texts of our own
 
-CELLS = f"SELECT * FROM ({_CELLS}) AS cells ORDER BY dev, ses, cell"  # noqa: S608
+CELLS = f"SELECT * FROM ({CELL}) AS cells ORDER BY dev, ses, cell"  # noqa: S608
 
 # The sessions of some people: their events, and what was on the same devices beside them.
 KEYS_OF_USER = """

@@ -50,8 +50,8 @@ class DailyQuestions(SessionQuestions):
             },
         }
 
-    def count_users(self, app: str, start: int, end: int) -> int:
-        """Return the size of users(interval)."""
+    def count_users(self, app: str, start: int = 0, end: int = EVER_MS) -> int:
+        """Return the size of users(interval); of all time if no interval is named."""
         ((named, nameless),) = self._ask(queries.USERS, app=app, start=start, end=end)
         return int(named + nameless)
 
@@ -64,19 +64,30 @@ class DailyQuestions(SessionQuestions):
         for hour, n in self._ask(clock.fill(queries.STARTS), **span):
             hours[day_name(hour // 24)][hour % 24] += n
         active, new = dict.fromkeys(days, 0), dict.fromkeys(days, 0)
+        users = 0
+        counts: list[Counter[Any]] = [Counter() for _ in _SPELLED]
         # First sights matter if they are on a day of the interval, the whole local day.
         near = {"early": start - 2 * DAY_MS, "late": end + 2 * DAY_MS}
-        for query in (queries.NAMED_BY_DAY, queries.NAMELESS_BY_DAY):
-            for day, n, fresh in self._ask(clock.fill(query), **span, **near):
-                active[day_name(day)] += int(n)
-                new[day_name(day)] += int(fresh)
+        shared = {name: clock.fill(text) for name, text in queries.SHARED.items()}
+        persons = clock.fill(queries.PERSONS)
+        for what, day, n, fresh, *said in self._ask(persons, shared, **span, **near):
+            match what:
+                case "day":
+                    active[day_name(day)] += n
+                    new[day_name(day)] += fresh
+                case "all":
+                    users += n
+                case _:
+                    for counter, (_, spelled), value in zip(counts, _SPELLED, said, strict=True):
+                        if value:
+                            counter[spelled(value)] += n
         ((installs, _, installs_ever),) = self._ask(
             queries.INSTALLS, app=app, before=start, start=start, end=end
         )
         return {
-            "totalNumbers": {"users": self.count_users(app, start, end), "installs": int(installs)},
+            "totalNumbers": {"users": users, "installs": int(installs)},
             "allTime": {
-                "users": self.count_users(app, 0, EVER_MS),
+                "users": users if self._all_within(app, start, end) else self.count_users(app),
                 "installs": int(installs_ever),
             },
             "usage": {day: sum(by_hour) for day, by_hour in hours.items()},
@@ -84,25 +95,19 @@ class DailyQuestions(SessionQuestions):
             "activeUsers": active,
             "nonNewUsers": {day: active[day] - new[day] for day in days},
             "hours": hours,
-            **self.distributions(app, start, end),
+            **{
+                key: [
+                    {"value": value, "count": counter[value]}
+                    for value in sorted(filter(None, counter), key=lambda v: (-counter[v], v))
+                ]
+                for counter, (key, _) in zip(counts, _SPELLED, strict=True)
+            },
             "avgSessionDuration": self.durations(app, start, end, wall),
         }
 
-    def distributions(self, app: str, start: int, end: int) -> dict[str, list[dict[str, Any]]]:
-        """Return with what the persons of users(interval) came, by what they said last."""
-        counts: list[Counter[Any]] = [Counter() for _ in _SPELLED]
-        for query in (queries.NAMED_WITH, queries.NAMELESS_WITH):
-            for *values, n in self._ask(query, app=app, start=start, end=end):
-                for counter, (_, spelled), value in zip(counts, _SPELLED, values, strict=True):
-                    if value:
-                        counter[spelled(value)] += n
-        return {
-            key: [
-                {"value": value, "count": counter[value]}
-                for value in sorted(filter(None, counter), key=lambda v: (-counter[v], v))
-            ]
-            for counter, (key, _) in zip(counts, _SPELLED, strict=True)
-        }
+    def _all_within(self, app: str, start: int, end: int) -> bool:
+        ((oldest, newest),) = self._ask(queries.BOUNDS, app=app)
+        return bool(oldest and start <= oldest and newest < end)
 
     def by_name(
         self, app: str, start: int, end: int, wall: Wall, kind: str = "event"

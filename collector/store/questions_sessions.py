@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ class SessionQuestions(Asking):
         broken: list[str] = []
         for some in _slices(sorted(set(longer))):
             for day, session, n, ms in self._ask(
-                clock.fill(queries.STEADY), sessions=some, **span
+                clock.fill(queries.STEADY), {"cells": queries.CELL}, sessions=some, **span
             ):
                 if session:
                     broken.append(session)
@@ -89,7 +89,7 @@ class SessionQuestions(Asking):
         found: list[Instance] = []
         for key, rows in groupby(self._ask(queries.MOMENTS, **both), itemgetter(0, 1)):
             if key in wanted:
-                found += _walk(*key, [row[2:] for row in rows], stays[key])
+                found += _walk(key[0], key[1], [row[2:] for row in rows], stays[key])
         return sorted(found, key=lambda one: (-one.start, one.device, one.session))
 
 
@@ -102,10 +102,7 @@ def _broken(rows: Iterable[Row]) -> Iterator[tuple[int, int]]:
     """Yield start and duration of each instance of those sessions that fell silent."""
     for _, group in groupby(rows, itemgetter(0, 1)):
         cells = [row[3:] for row in group]
-        gaps = [
-            later[0] - earlier[1] >= SILENCE_MS
-            for earlier, later in zip(cells, cells[1:], strict=False)
-        ]
+        gaps = [later[0] - earlier[1] >= SILENCE_MS for earlier, later in pairwise(cells)]
         if not any(gaps):
             continue  # short or steady: counted by the engine
         instances = [[cells[0]]]
