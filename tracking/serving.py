@@ -211,6 +211,7 @@ class _Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         try:
             self.peer = peer_of(transport)
+            _send_at_once(transport)
             self.entered = self.listener.enter(self)
         except OSError:  # who it is cannot be found out: it has gone, or it may as well
             _log.info("closed a connection, who it is cannot be found out")
@@ -334,6 +335,17 @@ class _Connection(asyncio.Protocol):
         if self.listener.lines is not None and data[0] in _IN_A_LINE:
             return self.listener.lines(self.number, self.peer)
         return Http(self)
+
+
+def _send_at_once(transport: asyncio.BaseTransport) -> None:
+    """Turn Nagle's algorithm off.
+
+    asyncio does so only for sockets that were made with the protocol's number, which nobody's are.
+    Without it, an HTTP answer's body waits for the far side to acknowledge its header: 40 ms.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def peer_of(transport: asyncio.BaseTransport) -> str:

@@ -166,3 +166,12 @@ def wake_ups(pid: int) -> int:
     with open(f"/proc/{pid}/status") as status:
         fields = dict(row.split(":", 1) for row in status)
     return int(fields["voluntary_ctxt_switches"])
+
+
+def test_answers_leave_at_once_though_they_are_two_packets(far_end: Any) -> None:
+    client = far_end.connect()
+    client.sendall(b"GET /A HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert client.recv(1000).startswith(b"HTTP/1.1 426")
+    (connection,) = far_end.listener.connections
+    sock = connection.transport.get_extra_info("socket")
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
