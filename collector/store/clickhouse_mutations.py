@@ -35,7 +35,7 @@ SELECT sum(bytes_on_disk) FROM system.parts WHERE active = 1 AND database = %(da
 """
 _STATE = """
 SELECT toInt64(sum(cityHash64(table, mutation_id, is_done))), sum(is_done = 0)
-FROM system.mutations WHERE database = %(database)s
+FROM system.mutations WHERE database = %(database)s AND table LIKE %(table)s
 """
 
 
@@ -60,9 +60,10 @@ class Mutations:
         self._where = door.where
         self._database = {"database": door.where.database}
 
-    def state(self) -> State:
+    def state(self, table: str = "%") -> State:
         """Return what the engine knows of deletions, so that nobody trusts older memories."""
-        ((mark, running),) = self._door.ask(_STATE, self._database)
+        named = table if table == "%" else local(self._where, table)
+        ((mark, running),) = self._door.ask(_STATE, {**self._database, "table": named})
         return State(int(mark), bool(running))
 
     def delete(self, what: Mapping[str, str], values: Mapping[str, object]) -> None:

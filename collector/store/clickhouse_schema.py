@@ -70,8 +70,6 @@ _SHARDED_BY: dict[type, str] = {
 }
 
 #: What collectors on one engine tell each other (collector.sharing): name → columns, sort key.
-#: The greatest version of a key is true. Kept on every shard's replicas alike would be wrong:
-#: a key has one shard.
 SHARED: dict[str, tuple[str, str]] = {
     "account": (
         "subject String, key String, value String, gone UInt8, version UInt64",
@@ -82,7 +80,7 @@ SHARED: dict[str, tuple[str, str]] = {
         " version UInt64",
         "collector, app_id, device_id",
     ),
-    "collector": ("id String, beat_ms Int64, facts String, version UInt64", "id"),
+    "collector": ("id String, beat_s Int64, version UInt64", "id"),
 }
 
 

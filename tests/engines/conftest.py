@@ -60,7 +60,7 @@ def another_clickhouse(tmp_path: Path) -> Iterator[Callable[[], ClickHouse]]:
 
     yield start
     for server in started:
-        server.stop()
+        server.kill()
 
 
 @pytest.fixture(scope="module")
