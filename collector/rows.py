@@ -37,6 +37,7 @@ _HALVES: Final = struct.Struct(">qq")
 _ENCODER: Final = msgspec.json.Encoder()
 _SORTED: Final = msgspec.json.Encoder(order="sorted")
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, object])
+_BOTH: Final = msgspec.json.Decoder(tuple[str, str])
 _ONE_LINE: Final = {ord("\n"): " ", ord("\r"): " "}
 _LINE: Final = Limits(depth=Limits().depth + 1)  #: A line holds its payload one deeper.
 _BUCKET: Final = "bucket"
@@ -209,9 +210,12 @@ def exported(row: Stored) -> bytes:
     date = iso(row.ts)
     said = row.raw_date or _said(row)
     from_bucket = bool(row.flags & FROM_BUCKET)
+    type_, name = row.type, row.raw_name or row.name
+    if row.raw_name and row.kind == _OTHER_WORD:  # folded under its type (collector.catalogue)
+        type_, name = _BOTH.decode(row.raw_name)
     line = _Line(
-        type=row.type,
-        name=row.raw_name or row.name or None,
+        type=type_,
+        name=name or None,
         id=Raw(row.event_id.encode()) if row.event_id else UNSET,
         date=date,
         said_date=UNSET if said == f'"{date}"' else Raw(said.encode()),
