@@ -1,0 +1,220 @@
+"""How long the Data API's questions take, beside the engine's own simplest question of that kind.
+
+    python -m benchmarks.collector_queries [--events 1000000] [--folder DIR]
+
+The history is that of benchmarks/dataset.py; its first app has 70 % of it. Cold is the first
+question after the file was opened (the system still has its pages), warm the median after that.
+The other side of a ratio is what somebody would type into the engine's shell to get the gist of
+the answer, on the same file with the same settings, in the same minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import duckdb
+
+from benchmarks.dataset import DAY, History
+from benchmarks.parity import Questions
+from benchmarks.report import Row, table
+from collector.store.duck import DuckStore
+from collector.store.duck_file import CONFIG
+from collector.store.local_time import Wall
+
+APP = "app1"
+BERLIN = Wall(0, ZoneInfo("Europe/Berlin"))
+
+
+class Timed(NamedTuple):
+    """One question, what it may take at 10 M events, and the engine's simplest like it.
+
+    Attributes:
+        name: The endpoint.
+        ask: Of Questions, with the interval.
+        raw: SQL; $app, $start and $end are bound.
+        days: Of the interval.
+        most_ms: The target, 0 if there is none.
+
+    """
+
+    name: str
+    ask: Callable[[Questions, int, int], Any]
+    raw: str
+    days: int = 90
+    most_ms: float = 0.0
+
+
+def _where(more: str = "") -> str:
+    return f"FROM events WHERE app_id = $app AND ts >= $start AND ts < $end {more}"
+
+
+TIMED = (
+    Timed(
+        "quickglance",
+        lambda q, start, end: q.quickglance(APP, end - 1),
+        "SELECT count(*) FILTER (kind = 'init'), count(*) FILTER (kind = 'error'), "
+        f"count(DISTINCT user_id), count(DISTINCT device_id) {_where()}",
+        days=2,
+        most_ms=50,
+    ),
+    Timed(
+        "analytics (daily), 90 days",
+        lambda q, start, end: q.daily(APP, start, end, Wall(480)),
+        "SELECT ts // 86400000 AS d, count(*), count(DISTINCT user_id), "
+        f"count(DISTINCT device_id) {_where()} GROUP BY d",
+        most_ms=1_000,
+    ),
+    Timed(
+        "analytics (daily), 90 days, tz",
+        lambda q, start, end: q.daily(APP, start, end, BERLIN),
+        "SELECT ts // 86400000 AS d, count(*), count(DISTINCT user_id), "
+        f"count(DISTINCT device_id) {_where()} GROUP BY d",
+        most_ms=1_000,
+    ),
+    Timed(
+        "analytics (daily), 7 days",
+        lambda q, start, end: q.daily(APP, start, end, Wall(480)),
+        "SELECT ts // 86400000 AS d, count(*), count(DISTINCT user_id), "
+        f"count(DISTINCT device_id) {_where()} GROUP BY d",
+        days=7,
+    ),
+    Timed(
+        "analytics/events, 90 days",
+        lambda q, start, end: q.by_name(APP, start, end, Wall()),
+        f"SELECT name, ts // 86400000 AS d, count(*) {_where()} AND kind = 'event' GROUP BY ALL",
+    ),
+    Timed(
+        "analytics/errors, 90 days",
+        lambda q, start, end: q.by_name(APP, start, end, Wall(), "error"),
+        f"SELECT name, ts // 86400000 AS d, count(*) {_where()} AND kind = 'error' GROUP BY ALL",
+    ),
+    Timed(
+        "analytics/eventsprops, 90 days",
+        lambda q, start, end: q.eventsprops(APP, start, end),
+        f"SELECT name, k, count(*) FROM (SELECT name, unnest(attr_keys) AS k {_where()}) GROUP BY ALL",
+    ),
+    Timed(
+        "analytics/events/:event/:attr, 90 days",
+        lambda q, start, end: q.attribute_counts(APP, start, end, "ITEM_PLAYED", "plan"),
+        "SELECT attr_values[list_position(attr_keys, 'plan')] AS v, count(*) "
+        f"{_where()} AND name = 'ITEM_PLAYED' GROUP BY v",
+    ),
+)
+
+
+def filled(folder: Path, events: int) -> tuple[Path, History, float]:
+    """Write a history as a collector does, if it is not there; return the file and rows a second."""
+    path = folder / f"{events}.duckdb"
+    history = History(events, batch=10_000)
+    if path.exists():
+        return path, history, 0.0
+    store = DuckStore(path, history.start)
+    took = 0.0
+    for rows, facts in history:
+        began = time.monotonic()
+        store.write(rows, facts)
+        took += time.monotonic() - began
+    store.close()
+    return path, history, (events + history.repeats) / took
+
+
+def timed(ask: Callable[[], object], times: int) -> tuple[float, list[float]]:
+    """Return the first time and the later ones, in milliseconds."""
+    took = []
+    for _ in range(times + 1):
+        began = time.monotonic()
+        ask()
+        took.append((time.monotonic() - began) * 1000)
+    return took[0], took[1:]
+
+
+def _raw(path: Path, history: History, times: int) -> dict[str, tuple[float, list[float]]]:
+    db = duckdb.connect(str(path), config=CONFIG)
+    found = {}
+    try:
+        for one in TIMED:
+            span = {"app": APP, "start": history.end - one.days * DAY, "end": history.end}
+
+            def ask(query: str = one.raw, span: dict[str, Any] = span) -> object:
+                return db.execute(query, span).fetchall()
+
+            found[one.name] = timed(ask, times)
+    finally:
+        db.close()
+    return found
+
+
+def measure(folder: Path, *, events: int, times: int) -> list[Row]:
+    """Fill a store, ask it everything, and ask the engine alone."""
+    path, history, rate = filled(folder, events)
+    raw = _raw(path, history, times)
+    began = time.monotonic()
+    store = DuckStore(path, history.end)
+    opened = time.monotonic() - began
+    size = path.stat().st_size / (events + 1)
+    rows = [
+        Row(
+            target_id="",
+            what=f"{events:,} events: opened",
+            unit="s",
+            ours=[opened],
+            note=f"{size:.0f} bytes each on disk; filled with {rate:,.0f}/s",
+        )
+    ]
+    try:
+        for one in TIMED:
+            start, end = history.end - one.days * DAY, history.end
+            ask = partial(_ask, store, one, start, end)
+            cold, warm = timed(ask, times)
+            rows += _rows(one, events, cold, warm, raw[one.name])
+    finally:
+        store.close()
+    return rows
+
+
+def _ask(store: DuckStore, one: Timed, start: int, end: int) -> object:
+    return one.ask(Questions(store, 60.0), start, end)
+
+
+def _rows(
+    one: Timed, events: int, cold: float, warm: Sequence[float], raw: tuple[float, list[float]]
+) -> list[Row]:
+    ratio = statistics.median(warm) / statistics.median(raw[1])
+    target = one.most_ms if events >= 10_000_000 else 0.0
+    return [
+        Row(
+            target_id="P12" if target else "",
+            what=f"  {one.name}",
+            unit="ms",
+            ours=list(warm),
+            most=target or None,
+            note=f"cold {cold:.0f}; the engine's simplest {statistics.median(raw[1]):.1f} "
+            f"({ratio:.1f} ×)",
+        )
+    ]
+
+
+def main() -> int:
+    """Measure one size and print it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--folder", type=Path, help="keep the file here, and take it from here")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="hb-") as name:
+        folder = args.folder or Path(name)
+        print(table(measure(folder, events=args.events, times=args.times)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
