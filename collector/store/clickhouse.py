@@ -24,7 +24,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from collector.store.clickhouse_door import Address, Door
+from collector.store.clickhouse_address import Address
+from collector.store.clickhouse_door import Door
 from collector.store.clickhouse_forgetting import Forgetting
 from collector.store.clickhouse_mutations import NOBODY, Mutations
 from collector.store.clickhouse_schema import OLD_PARTS_S, VERSION, columns, statements

@@ -15,7 +15,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from collector.store.clickhouse_door import Address, Door
+from collector.store.clickhouse_address import Address
+from collector.store.clickhouse_door import Door
 from collector.store.clickhouse_mutations import NOBODY, Mutations
 from collector.store.interface import (
     TABLES,

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from collector.store.clickhouse_door import Address
+from collector.store.clickhouse_address import Address
 from collector.store.interface import (
     TABLES,
     Attribute,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from collector.store.clickhouse import ClickHouseStore
-from collector.store.clickhouse_door import PASSWORD, Address, address
+from collector.store.clickhouse_address import PASSWORD, Address, address
 from collector.store.duck import DuckStore
 from collector.store.interface import Store
 

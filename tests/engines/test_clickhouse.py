@@ -14,7 +14,8 @@ from collectors import DAY, NOW, row
 from servers import ClickHouse
 
 from collector.store.clickhouse import ClickHouseStore, day_of
-from collector.store.clickhouse_door import PASSWORD, PASSWORD_FILE, Address, Door, address
+from collector.store.clickhouse_address import PASSWORD, PASSWORD_FILE, Address, address
+from collector.store.clickhouse_door import Door
 from collector.store.interface import CLOCK_NOT_BELIEVED, Stored
 from tracking.errors import SettingsFault, StorageFault
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from collector.store.clickhouse import ClickHouseStore
-from collector.store.clickhouse_door import PASSWORD, address
+from collector.store.clickhouse_address import PASSWORD, address
 from collector.store.duck import DuckStore
 from collector.store.interface import Store
 

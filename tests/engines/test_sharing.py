@@ -20,7 +20,7 @@ from collector.limits import Limiter
 from collector.shared_accounts import AccountSync
 from collector.sharing import SharedPresence, Sharing
 from collector.store.clickhouse import ClickHouseStore
-from collector.store.clickhouse_door import Address
+from collector.store.clickhouse_address import Address
 from collector.store.clickhouse_shared import Shared
 from collector.store.interface import Tombstone
 from tracking.events import Event, Kind
@@ -284,7 +284,7 @@ def test_an_engine_that_is_away_is_told_of_once_and_when_it_is_back(
     expected_warnings: Callable[..., None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from collector.store.clickhouse_door import PASSWORD, address
+    from collector.store.clickhouse_address import PASSWORD, address
 
     expected_warnings("collector.sharing")
     caplog.set_level("INFO", "collector.sharing")
