@@ -32,6 +32,7 @@ from collector.store.interface import (
     Membership,
     RawItem,
     Seen,
+    Store,
     Stored,
 )
 from collector.writer import Writer
@@ -42,6 +43,47 @@ from tracking.nucleus import normal_platform
 from tracking.serving import Listener
 
 JSON = {"Content-Type": "application/json"}
+ACME = (
+    '{"companyId":101112231415,"attributes":{"name":"Acme Corp","monthly_spend":99,'
+    '"activated":true},"userId":1234567890}'
+)
+SENT = {"event": "Sent message", "userId": 1234567890}
+BULK: list[dict[str, Any]] = [
+    {
+        "type": "user",
+        "userId": "john_doe",
+        "attributes": {"name": "John O.", "age": 3, "nested": {"a": 1}, "arr": [1, 2]},
+        "context": {"active": False},
+    },
+    {"type": "user", "userId": 1234567890},
+    {
+        "type": "company",
+        "companyId": "acme_inc",
+        "userId": "john_doe",
+        "attributes": {"name": "Acme Inc"},
+        "context": {"active": True},
+    },
+    {"type": "company", "companyId": 101112231415, "userId": 1234567890},
+    {
+        "type": "event",
+        "event": "huddle",
+        "companyId": "acme_inc",
+        "userId": "john_doe",
+        "attributes": {"voice": True},
+        "context": {"active": False},
+    },
+    {"type": "event", "event": "Sent message", "userId": 1234567890},
+    {
+        "type": "feature-flag-event",
+        "action": "check",
+        "key": "huddle",
+        "targetingVersion": 42,
+        "evalContext": {"user": {"id": "john_doe", "name": "J"}},
+        "evalResult": True,
+        "evalRuleResults": [True],
+        "evalMissingFields": [],
+    },
+]
 
 
 def now_ms() -> int:
@@ -65,15 +107,14 @@ class Held:
 
     """
 
-    def __init__(self, store: DuckStore, app_id: str) -> None:
+    def __init__(self, store: Store, app_id: str) -> None:
         self.store = store
         self.app_id = app_id
 
     def rows(self, shape: Any) -> list[Any]:
-        columns = ", ".join(shape._fields)
-        found = self.store.ask(
-            f"SELECT {columns} FROM {TABLES[shape]} WHERE app_id = $app", {"app": self.app_id}
-        )
+        table = "{events}" if shape is Stored else TABLES[shape]
+        question = f"SELECT {', '.join(shape._fields)} FROM {table} WHERE app_id = $app"
+        found = self.store.ask(question, {"app": self.app_id})
         return [shape(*row) for row in found]
 
     @property
@@ -127,11 +168,18 @@ class Held:
 
 
 class BucketEnd:
-    """A server on a loop in a thread of its own."""
+    """A server on a loop in a thread of its own.
 
-    def __init__(self, folder: Path, *, burst: float = 1e6) -> None:
+    Args:
+        folder: Where its accounts lie, and its store.
+        store: Another store; it is closed with the server.
+        burst: Events that may come at once, and in a second.
+
+    """
+
+    def __init__(self, folder: Path, store: Store | None = None, *, burst: float = 1e6) -> None:
         self.accounts = Accounts(folder / "accounts.db")
-        self.store = DuckStore(folder / "events.duckdb", now_ms())
+        self.store = store or DuckStore(folder / "events.duckdb", now_ms())
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
@@ -175,10 +223,10 @@ class BucketEnd:
 class BucketApp:
     """An app on a server, with its keys and with what the store holds of it."""
 
-    def __init__(self, far_end: BucketEnd) -> None:
+    def __init__(self, far_end: BucketEnd, app_id: str | None = None) -> None:
         self.far_end = far_end
         accounts = far_end.accounts
-        app = accounts.add_app("an app", now_ms())
+        app = accounts.add_app("an app", now_ms(), app_id=app_id, if_missing=True)
         self.key = app.tracking_key
         self.public = accounts.publishable_key(app.app_id)
         self.secret = accounts.new_secret_key(app.app_id, now_ms()) or ""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bucket_ends import BucketApp, BucketEnd, Held, Known, now_ms, post
+from bucket_ends import ACME, BULK, SENT, BucketApp, BucketEnd, Held, Known, now_ms, post
 from collectors import Collector, until
 
 from collector.accounts import Accounts
@@ -35,11 +35,6 @@ from tracking.dates import iso
 
 Run = Callable[..., Collector]
 NOON = 1_687_953_600_000  #: 2023-06-28T12:00:00Z
-ACME = (
-    '{"companyId":101112231415,"attributes":{"name":"Acme Corp","monthly_spend":99,'
-    '"activated":true},"userId":1234567890}'
-)
-SENT = {"event": "Sent message", "userId": 1234567890}
 
 
 @pytest.fixture(scope="module")
@@ -342,44 +337,6 @@ def test_case_43_each_key_leads_to_its_app(end: BucketApp) -> None:
     end.take("/event", SENT, Authorization=f"Bearer {other.secret}")
     assert len(end.held.events) == 3
     assert len(other.held.events) == 1
-
-
-BULK: list[dict[str, Any]] = [
-    {
-        "type": "user",
-        "userId": "john_doe",
-        "attributes": {"name": "John O.", "age": 3, "nested": {"a": 1}, "arr": [1, 2]},
-        "context": {"active": False},
-    },
-    {"type": "user", "userId": 1234567890},
-    {
-        "type": "company",
-        "companyId": "acme_inc",
-        "userId": "john_doe",
-        "attributes": {"name": "Acme Inc"},
-        "context": {"active": True},
-    },
-    {"type": "company", "companyId": 101112231415, "userId": 1234567890},
-    {
-        "type": "event",
-        "event": "huddle",
-        "companyId": "acme_inc",
-        "userId": "john_doe",
-        "attributes": {"voice": True},
-        "context": {"active": False},
-    },
-    {"type": "event", "event": "Sent message", "userId": 1234567890},
-    {
-        "type": "feature-flag-event",
-        "action": "check",
-        "key": "huddle",
-        "targetingVersion": 42,
-        "evalContext": {"user": {"id": "john_doe", "name": "J"}},
-        "evalResult": True,
-        "evalRuleResults": [True],
-        "evalMissingFields": [],
-    },
-]
 
 
 def test_case_45_a_bulk_body_is_two_users_two_companies_two_events_and_a_check(
