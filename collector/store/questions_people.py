@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
@@ -150,6 +150,13 @@ class PeopleQuestions(SessionQuestions):
             return {}
         return dict(self._ask(queries.SIGHTS, app=app, devices=sorted(set(devices))))
 
+    def attributes(self, app: str, kind: str, ids: Sequence[str]) -> Mapping[str, Record]:
+        """Return the Bucket attributes of users or companies, each by its own latest writer."""
+        found: defaultdict[str, Record] = defaultdict(dict)
+        for id_, key, said in self._ask(queries.ATTRIBUTES, app=app, kind=kind, ids=list(ids)):
+            found[id_][key] = json.loads(said)
+        return found
+
     # --- details -------------------------------------------------------------------------------
 
     def _details(self, app: str, people: Sequence[tuple[str, Person, int, int]]) -> list[Record]:
@@ -157,7 +164,7 @@ class PeopleQuestions(SessionQuestions):
         hidden = [who.id for _, who, _, _ in people if who.kind == "a"]
         devices: defaultdict[Person, list[Record]] = defaultdict(list)
         sets: defaultdict[Person, list[tuple[int, str, Record]]] = defaultdict(list)
-        props: defaultdict[str, Record] = defaultdict(dict)
+        props: Mapping[str, Record] = {}
         if users:
             stays = self._stays(queries.STAYS_OF_USERS, app=app, users=users)
             for user, *row in self._ask(queries.DEVICES_OF_USERS, app=app, users=users):
@@ -166,8 +173,7 @@ class PeopleQuestions(SessionQuestions):
                 queries.SETS_OF_USERS, app=app, users=users, **queries.BLANKS
             ):
                 sets[Person("u", user)].append((at, device, _without_nulls(sent)))
-            for user, key, said in self._ask(queries.ATTRIBUTES, app=app, kind="user", ids=users):
-                props[user][key] = json.loads(said)
+            props = self.attributes(app, "user", users)
         if hidden:
             owner = {
                 device: Person("a", name)
