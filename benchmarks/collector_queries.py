@@ -100,7 +100,8 @@ TIMED = (
     Timed(
         "analytics/eventsprops, 90 days",
         lambda q, start, end: q.eventsprops(APP, start, end),
-        f"SELECT name, k, count(*) FROM (SELECT name, unnest(attr_keys) AS k {_where()}) GROUP BY ALL",
+        "SELECT name, k, count(*) "
+        f"FROM (SELECT name, unnest(attr_keys) AS k {_where()}) GROUP BY ALL",
     ),
     Timed(
         "analytics/events/:event/:attr, 90 days",
@@ -112,7 +113,7 @@ TIMED = (
 
 
 def filled(folder: Path, events: int) -> tuple[Path, History, float]:
-    """Write a history as a collector does, if it is not there; return the file and rows a second."""
+    """Write a history as a collector does if it is not there; return the file and rows a second."""
     path = folder / f"{events}.duckdb"
     history = History(events, batch=10_000)
     if path.exists():

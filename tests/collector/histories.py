@@ -86,8 +86,10 @@ VALUES = (
     *("2", "2.0", "2e0", "20e-1", "1e3", "1000", "0.5", "-0.0", "0", "9007199254740993"),
     *("true", "false", "null", "[1]", '{"x":1}'),
 )
+STACKS = ('"at f (a.js:1:2) 0xBEEF01"', '"at f (a.js:33:4) 0x7"', '"at g"', '""', "7")
 members = st.lists(
-    st.tuples(st.sampled_from(('"plan"', '"n"', '"é"', '"X"')), st.sampled_from(VALUES)),
+    st.tuples(st.sampled_from(('"plan"', '"n"', '"é"', '"X"')), st.sampled_from(VALUES))
+    | st.tuples(st.just('"stack"'), st.sampled_from(STACKS)),
     max_size=3,
     unique_by=lambda pair: pair[0],
 )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from model import DAY, Clock, Json, Model, Person, row_name, spelled_platform
+from model import DAY, Clock, Json, Model, Person, attributes, row_name, spelled_platform
 
 from collector.store.interface import INACTIVE, Stored
 
@@ -181,6 +182,16 @@ class PeopleModel(Model):
         found = [one for one in newest.values() if start <= one.ts < end]
         return sorted(found, key=lambda one: (-one.ts, one.feedback_id))
 
+    def feedback_days(
+        self, start: int, end: int, clock: Clock
+    ) -> dict[str, tuple[int, float | None]]:
+        """Return per local day: how many, and the mean of the scores given."""
+        found = {}
+        for day in clock.days(start, end):
+            scores = [one.score for one in self.feedback(start, end) if clock.day(one.ts) == day]
+            found[day] = (len(scores), averaged([score for score in scores if score]))
+        return found
+
     def feedback_averages(self, start: int, end: int) -> dict[str, tuple[int, float | None]]:
         """Return per feature: how many, and the mean of the scores given."""
         scores: defaultdict[str, list[float]] = defaultdict(list)
@@ -246,3 +257,30 @@ class PeopleModel(Model):
                 at = min(later)
                 reached[n] += 1
         return reached
+
+    def error_groups(self, start: int, end: int) -> list[dict[str, Json]]:
+        """Return the errors of an interval by hash, the most frequent first."""
+        groups: defaultdict[str, list[Stored]] = defaultdict(list)
+        for event in self.inside(start, end):
+            if event.kind == "error":
+                groups[error_hash(event)].append(event)
+        found = [
+            {
+                "hash": hash_,
+                "name": theirs[0].name,
+                "count": len(theirs),
+                "firstSeen": min(event.ts for event in theirs),
+                "lastSeen": max(event.ts for event in theirs),
+            }
+            for hash_, theirs in groups.items()
+        ]
+        return sorted(found, key=lambda one: (-int(one["count"]), one["hash"]))
+
+
+def error_hash(event: Stored) -> str:
+    """Return what an error is grouped by."""
+    stack = attributes(event).get("stack")
+    bare = re.sub(
+        "[0-9]", "", re.sub("0x[0-9a-fA-F]+", "", stack if isinstance(stack, str) else "")
+    )
+    return hashlib.sha256(f"{event.name}\0{bare}".encode()).hexdigest()[:16]

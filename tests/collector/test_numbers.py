@@ -22,6 +22,7 @@ from model_people import PeopleModel
 
 from collector.store.duck import DuckStore
 from collector.store.local_time import Wall
+from collector.store.questions import Questions
 from collector.store.questions_daily import DailyQuestions
 from collector.store.questions_people import PeopleQuestions
 
@@ -135,7 +136,58 @@ def check_people(store: DuckStore, history: History, interval: Any, zone: Any) -
             same(ask.sessions_of(app, said), model.sessions_of(right))
 
 
-CHECKS = {"days": check_days, "attributes": check_attributes, "people": check_people}
+def check_companies(store: DuckStore, history: History, interval: Any, zone: Any) -> None:
+    app, model = told(store, history)
+    start, end = interval
+    ask = Questions(store)
+    right = model.companies()
+    same(ask.company_details(app, ask.companies(app)), right)
+    for one in right:
+        same(ask.company(app, one["companyId"]), one)
+    assert ask.company(app, "nobody") is None
+    words = model.feedback(start, end)
+    assert [row[:6] for row in ask.feedback(app, start, end, 0, 100)] == [
+        (one.feedback_id, one.ts, one.score, one.feature, one.user_id, one.company_id)
+        for one in words
+    ]
+    assert ask.feedback_count(app, start, end) == len(words)
+    same(ask.feedback_averages(app, start, end), model.feedback_averages(start, end))
+    same(
+        ask.feedback_days(app, start, end, wall(zone)),
+        model.feedback_days(start, end, Clock(*zone)),
+    )
+
+
+def check_ways(store: DuckStore, history: History, interval: Any, zone: Any) -> None:
+    app, model = told(store, history)
+    start, end = interval
+    ask = Questions(store)
+    same(ask.retention(app, start, end, wall(zone)), model.retention(start, end, Clock(*zone)))
+    for steps in WAYS:
+        for window in (DAY, 7 * DAY):
+            said = ask.funnel(app, start, end, steps, window)
+            assert said == model.funnel(start, end, steps, window), (steps, window)
+    groups = model.error_groups(start, end)
+    same(ask.error_groups(app, start, end), groups)
+    for group in groups:
+        found = ask.error_group(app, start, end, group["hash"])
+        assert found is not None
+        same({key: found[key] for key in group}, group)
+
+
+CHECKS = {
+    "days": check_days,
+    "attributes": check_attributes,
+    "people": check_people,
+    "companies": check_companies,
+    "ways": check_ways,
+}
+WAYS = (
+    ("E", "F"),
+    ("init", "E"),
+    ("F", "E", "F"),
+    ("init", "E", "error:X", "E", "F", "nucleus:userid", "é", "init"),
+)
 
 
 given_all = given(history=histories, interval=intervals, zone=zones)
