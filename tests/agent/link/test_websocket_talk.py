@@ -17,6 +17,26 @@ from agent.adapters import websocket_wire
 from agent.rules.link import Lost, Received
 from tracking.errors import Unreachable
 
+READ_S = 0.4
+PONG_BYTES = 8  #: A masked pong with two bytes.
+
+
+class HeldClock:
+    """Stands in for the module ``time``: moments pass when a far end says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+def read_exactly(sock: socket.socket, count: int) -> None:
+    while count:
+        part = sock.recv(count)
+        assert part, "the link hung up"
+        count -= len(part)
+
 
 def a_frame_of_400_mib(sock: socket.socket) -> None:
     upgrade(sock, frame(b"", length=400 * 1024 * 1024))
@@ -114,25 +134,29 @@ def test_talk_that_breaks_the_rules_ends_the_dial(
     listener: Links, raw_far_end: RawFarEnds, behave: Callable[[socket.socket], None]
 ) -> None:
     here = connected(listener, raw_far_end(behave).url + "/a/")
-    fault = here.wait(Lost, within_s=3).fault
+    fault = here.wait(Lost, within_s=20).fault
     assert type(fault) is Unreachable
     assert here.silent(0.05)
 
 
 def test_frames_that_are_always_cut_in_the_middle_are_no_message_without_end(
-    listener: Links, raw_far_end: RawFarEnds
+    listener: Links, raw_far_end: RawFarEnds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = HeldClock()
+    monkeypatch.setattr(websocket_wire, "time", clock)
+
     def offbeat(sock: socket.socket) -> None:
         ping = frame(b"12", 9)
         upgrade(sock, ping[:2])
-        for _ in range(20):  # longer than read_s, and never between two frames
-            time.sleep(0.03)
+        for _ in range(20):  # in all longer than read_s, and never between two frames
+            clock.now_s += READ_S / 8
             sock.sendall(ping[2:] + ping[:2])
+            read_exactly(sock, PONG_BYTES)  # so it has read that, and begun to wait for the rest
         sock.sendall(ping[2:] + frame(b'{"reportedIds":["x"]}'))
         hold(sock)
 
-    here = connected(listener, raw_far_end(offbeat).url + "/a/", read_s=0.4)
-    notice = here.next()
+    here = connected(listener, raw_far_end(offbeat).url + "/a/", read_s=READ_S)
+    notice = here.next(within_s=20)
     assert isinstance(notice, Received), notice
 
 
@@ -142,9 +166,9 @@ def test_a_frame_of_64_kib_is_not_too_long(listener: Links, raw_far_end: RawFarE
         sock.sendall(frame(b"b" * 60_000, 0))
         hold(sock)
 
-    here = connected(listener, raw_far_end(large).url + "/a/")
-    assert len(here.wait(Received).raw) == 65536
-    assert len(here.wait(Received).raw) == 120_000
+    here = connected(listener, raw_far_end(large).url + "/a/", read_s=30.0)
+    assert len(here.wait(Received, within_s=20).raw) == 65536
+    assert len(here.wait(Received, within_s=20).raw) == 120_000
 
 
 def test_a_close_frame_is_told_with_its_code_and_words(listener: Links, far_end: FarEnds) -> None:
