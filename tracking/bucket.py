@@ -142,7 +142,7 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         code: One of the vendor's (§4).
         errors: Each names a field: ``userId: Required``.
         user_id: Whom it is about, as far as that can be read.
-        raw: The item as sent.
+        raw: The item as sent, cut off at the size that an item may have.
 
     """
 
@@ -262,7 +262,8 @@ def _parse_item(index: int, method: str, item: bytes, limits: Limits) -> Accepte
     if call is not None and not errors:
         return Accepted(index, call)
     user_id = fields.glimpse("userId") if fields is not None else None
-    return Rejection(index=index, errors=errors, user_id=user_id, raw=item.strip())
+    raw = item.strip()[: limits.event_bytes]
+    return Rejection(index=index, errors=errors, user_id=user_id, raw=raw)
 
 
 def _call(method: str, fields: Fields, raw: bytes) -> Call | None:

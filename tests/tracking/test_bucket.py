@@ -230,6 +230,13 @@ def test_a_flag_check_tells_whom_it_is_about_so_that_they_can_be_erased() -> Non
     assert (refused.user_id, refused.raw) == ("u", b'{"type":"x","userId":"u"}')
 
 
+def test_what_is_too_large_is_not_quarantined_whole() -> None:
+    item = json.dumps({"type": "user", "userId": "u", "x": "y" * 100_000})
+    batch = parse_body("bulk", f'[{{"type":"user","userId":"v"}},{item}]'.encode())
+    (bad,) = batch.rejected
+    assert (bad.index, bad.raw) == (1, item.encode()[:32_768])
+
+
 def test_a_long_bulk_body_is_understood_in_steps_and_too_many_items_are_refused() -> None:
     item = '{"type":"event","event":"e","userId":"u"}'
     steps = parse_in_steps("bulk", f"[{','.join([item] * 1000)}]".encode())
