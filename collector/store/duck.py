@@ -28,7 +28,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import duckdb
 
-from collector.store import duck_erasure, duck_rewrite, queries
+from collector.store import duck_erasure, duck_migration, duck_rewrite, queries
 from collector.store.duck_file import Cursor, DuckFile, translated
 from collector.store.duck_reading import SLICE, DuckReading
 from collector.store.duck_schema import SCHEMA, VERSION
@@ -68,19 +68,22 @@ class DuckStore(DuckReading, Store):
     Args:
         path: Of the file; its folder exists and is ours.
         now_ms: Decides which keys are recent.
+        progress: Told how far a migration is, events of events; None: the log is told.
 
     Raises:
         StorageFault: The file cannot be used, or a newer Homing wrote it.
 
     """
 
-    def __init__(self, path: Path, now_ms: int) -> None:
+    def __init__(
+        self, path: Path, now_ms: int, progress: Callable[[int, int], None] | None = None
+    ) -> None:
         self.path = path
+        self._progress = progress
         self._now_ms = now_ms
         self._changing = threading.RLock()
         super().__init__(DuckFile(path))
         self._in_doubt = False
-        duck_rewrite.remove_leftovers(path)
         self._open()
         try:
             self._load()
@@ -90,16 +93,21 @@ class DuckStore(DuckReading, Store):
 
     def _open(self) -> None:
         self._file.open()
-        with translated():
-            try:
-                self._migrate()
+        try:
+            with translated():
+                duck_rewrite.remove_leftovers(self.path)  # it is open: nobody else is at work
+                version = self._format()
+                if version < VERSION:
+                    self._file.close_alone()
+                    duck_migration.migrate(self.path, version, self._progress)
+                    self._file.open()
                 self._writer = self._file.writer
                 self._appenders = {
                     shape: self._writer.appender(name) for shape, name in TABLES.items()
                 }
-            except BaseException:
-                self._file.close_alone()
-                raise
+        except BaseException:
+            self._file.close_alone()
+            raise
 
     def _reopen(self) -> None:
         """Read again what the file holds, after a commit that may or may not have been made."""
@@ -109,23 +117,27 @@ class DuckStore(DuckReading, Store):
             self._load()
         self._in_doubt = False
 
-    def _migrate(self) -> None:
-        (tables,) = self._one(
-            "SELECT count(*) FROM information_schema.tables WHERE table_name = 'schema_version'"
+    def _format(self) -> int:
+        """Return the format of the file; a new one gets its tables."""
+        tables, ours = self._one(
+            "SELECT count(*), count(*) FILTER (table_name = 'schema_version')"
+            " FROM information_schema.tables"
         )
+        if tables and not ours:
+            raise StorageFault(f"{self.path} is a database of something else; it was left as it is")
         if not tables:
             self._file.writer.execute("BEGIN")
             for statement in SCHEMA:
                 self._file.writer.execute(statement)
             self._file.writer.execute("COMMIT")
-            return
+            return VERSION
         (version,) = self._one("SELECT max(version) FROM schema_version")
-        if version != VERSION:
-            age = "a newer" if version > VERSION else "an unfinished"
+        if version not in range(1, VERSION + 1):
             raise StorageFault(
-                f"{self.path} was written by {age} Homing (format {version})",
+                f"{self.path} was written by a newer Homing (format {version})",
                 advice="Use that version for it; the file was left as it is.",
             )
+        return int(version)
 
     def _one(self, query: str) -> tuple[Any, ...]:
         row = self._file.writer.execute(query).fetchone()
