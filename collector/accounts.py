@@ -58,6 +58,10 @@ class Accounts(Tokens):
         self._known[app_id] = AppAccount(*row)
         return self._known[app_id]
 
+    def forget(self) -> None:
+        """Remember no app: another process may have changed them."""
+        self._known.clear()
+
     def apps(self) -> list[AppAccount]:
         with self.border() as db:
             rows = db.execute("SELECT * FROM app ORDER BY created_ms, app_id").fetchall()

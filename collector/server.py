@@ -20,7 +20,7 @@ import resource
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -34,6 +34,7 @@ from collector.api import DataApi
 from collector.bucket import BucketIngest
 from collector.catalogue import Catalogue
 from collector.draining import Ending, send_away, spread_s
+from collector.engines import EMBEDDED, open_store, sharing_of, tombstone_key
 from collector.entrance import Entrance, forwarded_for
 from collector.geoip import LOOK_S, Countries
 from collector.health import Health, metrics_route
@@ -43,9 +44,11 @@ from collector.metrics import Metrics, open_files, resident_bytes, sizes
 from collector.places import Folder, ServerLock
 from collector.presence import Presence
 from collector.settings import Settings
+from collector.shared_presence import SharedPresence
 from collector.stays import StayLog
 from collector.store.duck import DuckStore
-from collector.tombstones import Tombstones, key_of
+from collector.store.interface import Store
+from collector.tombstones import Tombstones
 from collector.upkeep import Upkeep
 from collector.writer import Writer
 from tracking.bucket_endpoints import bucket_routes
@@ -115,7 +118,7 @@ async def _run(
     ending.listen(stdin_eof=stdin_eof)
     with contextlib.ExitStack() as ends:
         accounts = ends.enter_context(contextlib.closing(Accounts(folder.accounts)))
-        store = await asyncio.to_thread(DuckStore, folder.events, _now_ms())
+        store = await asyncio.to_thread(open_store, settings.engine, folder, _now_ms(), os.environ)
         ends.callback(store.close)
         metrics = Metrics()
         writer = Writer(
@@ -123,7 +126,7 @@ async def _run(
             asyncio.get_running_loop(),
             most_waiting=settings.waiting_events,
             commits=metrics.commits,
-            tombstones=Tombstones(key_of(folder.path / "tombstones.key")),
+            tombstones=Tombstones(tombstone_key(settings.engine, folder, os.environ)),
             catalogue=Catalogue(settings.event_names, settings.event_keys),
         )
         ends.callback(writer.close)  # also if serving never began: its thread must end
@@ -139,10 +142,11 @@ class _Server:
     lock: ServerLock
     settings: Settings
     accounts: Accounts
-    store: DuckStore
+    store: Store
     writer: Writer
     metrics: Metrics
     countries: Countries | None
+    limits: list[Limiter] = field(default_factory=list)  #: That hold for all collectors together.
 
     async def serve(
         self,
@@ -155,7 +159,7 @@ class _Server:
         settings, metrics = self.settings, self.metrics
         port = sock.getsockname()[1]
         stays = StayLog(self.writer, _now_ms)
-        presence = Presence(_now_ms, normal_platform, stays)
+        presence = SharedPresence(_now_ms, normal_platform, stays)
         health = Health(
             probe=lambda: self.store.count(""),
             behind=lambda: self.writer.behind,
@@ -189,18 +193,30 @@ class _Server:
         if watched is not None:
             seen = Starlette(routes=[metrics_route(metrics), *health.routes()])
             doors[Listener(seen, limits=settings.wire(), max_connections=16)] = watched
+        sharing = sharing_of(
+            self.store,
+            self.lock.folder,
+            self.accounts,
+            presence,
+            self.limits,
+            lambda: self.writer.run(lambda: None),  # after a task, it reads what it remembers
+        )
+        if sharing is not None:
+            await sharing.turn()  # so that the first to come finds the apps of all
         for door, its_socket in doors.items():
             await door.on_socket(its_socket)
         await listener.on_socket(sock)
         ready(port)
         log.info("serving host=%s port=%d", settings.host, port)
-        upkeep = asyncio.create_task(self._upkeep().run())
-        looking = asyncio.create_task(self._look_for_countries())
+        background = [self._upkeep().run(), self._look_for_countries()]
+        if sharing is not None:
+            background.append(sharing.run())
+        tasks = [asyncio.create_task(one) for one in background]
         try:
             await ending.stopping.wait()
         finally:
-            looking.cancel()
-            upkeep.cancel()
+            for task in tasks:
+                task.cancel()
             entrance.draining = True
             guests = listener.conversations()
             over_s = spread_s(len(guests), settings.drain_s)
@@ -226,9 +242,13 @@ class _Server:
 
     def _questions(self, presence: Presence) -> list[BaseRoute]:
         per_minute = self.settings.wrong_tokens_per_min
-        failures = Limiter(per_minute / 60, per_minute)
+        failures = self._limiter(per_minute / 60, per_minute)
         api = DataApi(self.accounts, self.store, presence, failures, _now_ms, time.monotonic)
         return [*api.routes()]
+
+    def _limiter(self, rate_per_s: float, burst: float) -> Limiter:
+        self.limits.append(Limiter(rate_per_s, burst))
+        return self.limits[-1]
 
     def _public(self, routes: list[BaseRoute], presence: Presence) -> Entrance:
         """Return the public application: tracking comes last, its routes take bare paths."""
@@ -237,8 +257,8 @@ class _Server:
             self.accounts,
             self.writer,
             presence,
-            per_peer=Limiter(settings.peer_events_per_s, settings.peer_burst),
-            per_app=Limiter(settings.app_events_per_s, settings.app_burst),
+            per_peer=self._limiter(settings.peer_events_per_s, settings.peer_burst),
+            per_app=self._limiter(settings.app_events_per_s, settings.app_burst),
             now_ms=_now_ms,
             now_s=time.monotonic,
             counts=self.metrics.events,
@@ -262,22 +282,20 @@ class _Server:
             default = self.settings.retention_days
             return {app: default if own is None else own for app, own in days.items()}
 
-        store = self.store
-        return Upkeep(
-            store,
-            self.writer,
-            now_ms=_now_ms,
-            now_s=time.monotonic,
-            retention=retention,
-            reading=lambda: store.exporting > 0,
-            checkpoint=store.checkpoint,
-            owed_ms=lambda: store.unswept_since_ms,
+        upkeep = Upkeep(
+            self.store, self.writer, now_ms=_now_ms, now_s=time.monotonic, retention=retention
         )
+        if isinstance(store := self.store, DuckStore):
+            upkeep.reading = lambda: store.exporting > 0
+            upkeep.checkpoint = store.checkpoint
+            upkeep.owed_ms = lambda: store.unswept_since_ms
+        return upkeep
 
     def _gauges(self, listener: Listener, presence: Presence, ending: Ending) -> None:
         started_s = time.time()
         folder = self.lock.folder
         files = {"events": folder.events, "wal": folder.events.with_name("events.duckdb.wal")}
+        embedded = self.store.dialect == EMBEDDED
         self.metrics.gauges.update(
             {
                 "homing_queue_events": lambda: self.writer.waiting,
@@ -285,7 +303,7 @@ class _Server:
                 "homing_websockets": lambda: len(listener.conversations()),
                 "homing_connections_refused_total": lambda: listener.refused,
                 "homing_live_devices": presence.everyone,
-                "homing_store_bytes": lambda: sizes(files),
+                "homing_store_bytes": lambda: sizes(files) if embedded else None,
                 "homing_ready": lambda: float(
                     not (ending.stopping.is_set() or self.writer.behind or self.writer.failing)
                 ),

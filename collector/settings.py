@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from collector.store.clickhouse_address import address
 from tracking.events import Limits
 
 PREFIX = "HOMING_COLLECTOR_"
@@ -62,6 +63,11 @@ def _path(said: str) -> None:
         raise ValueError
 
 
+def _engine(said: str) -> None:
+    if said != "duckdb":
+        address(said, {})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Every setting. Immutable; made by :func:`collector.settings_reading.load`."""
@@ -81,7 +87,13 @@ class Settings:
         "addresses or networks such as 10.0.0.0/8",
         network,
     )
-    engine: Literal["duckdb"] = word("duckdb", "The engine that stores.", "duckdb")
+    engine: str = text(
+        "duckdb",
+        "The engine that stores: duckdb, or clickhouse://USER@HOST:PORT/DATABASE for several"
+        " collectors on one ClickHouse; its password is in HOMING_CLICKHOUSE_PASSWORD.",
+        "duckdb or clickhouse://USER@HOST:PORT/DATABASE",
+        _engine,
+    )
     log: Literal["text", "json"] = word("text", "How log lines are written.", "text", "json")
     log_level: Literal["debug", "info", "warning", "error"] = word(
         "info", "The least important line that is logged.", "debug", "info", "warning", "error"

@@ -1,10 +1,10 @@
 """Several collectors on one engine: what is true in one of them is true in all.
 
     accounts      apps, keys, tokens        half a second   :mod:`collector.shared_accounts`
-    presence      who is live where         a second        here
-    collectors    who serves                a second; one that is silent for ten is none
+    presence      who is live where         half a second   :mod:`collector.shared_presence`
+    collectors    who serves                half a second; one that is silent for ten is none
     limits        rate and burst            each takes its share of what is allowed in all
-    erasures      tombstones, names         a second: then the writer reads them again
+    erasures      tombstones, names         half a second: then the writer reads them again
 
 Everything lies in the engine; what a process remembers is a copy of that. While the engine is away
 a collector goes on with what it knew: nothing can be stored then, and nothing is promised.
@@ -13,17 +13,17 @@ a collector goes on with what it knew: nothing can be stored then, and nothing i
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
 
 from collector.limits import Limiter
-from collector.presence import GRACE_MS, Attendance, Device, Presence
+from collector.presence import GRACE_MS, Device
 from collector.shared_accounts import AccountSync
+from collector.shared_presence import SharedPresence, device_of
 from collector.store.clickhouse_shared import LiveRow, Shared
 from tracking.errors import Fault
 
@@ -35,39 +35,6 @@ GRACE_S: Final = GRACE_MS // 1_000
 FORGET_S: Final = 3_600  #: What a killed collector left is removed after that long.
 WHOLE_S: Final = 60.0  #: How often who is live elsewhere is read as a whole.
 LATE_US: Final = 2_000_000  #: How much later than a newer word an older one may arrive.
-_OURS = frozenset({"sockets", "left_ms", "device_id"})  #: Fields that concern one process alone.
-
-
-class SharedPresence(Presence):
-    """Who is live, on whichever collector."""
-
-    def __init__(
-        self,
-        now_ms: Callable[[], int],
-        platform_of: Callable[[str | None], str | None],
-        stays: Attendance | None = None,
-    ) -> None:
-        super().__init__(now_ms, platform_of, stays)
-        self.elsewhere: dict[tuple[str, str, str], Device] = {}  #: By collector, app and device.
-
-    def live(self, app_id: str) -> list[Device]:
-        """Return the devices that are here or elsewhere, most recently seen first."""
-        found = {device.device_id: device for device in super().live(app_id)}
-        for (_, app, device_id), device in self.elsewhere.items():
-            if app == app_id:
-                known = found.get(device_id)
-                if known is None or known.last_seen_ms < device.last_seen_ms:
-                    found[device_id] = device
-        return sorted(found.values(), key=lambda d: (-d.last_seen_ms, d.device_id))
-
-    def ours(self) -> dict[tuple[str, str], str]:
-        """Return who is here, by app and device, each with its facts as JSON."""
-        self._forget()
-        return {
-            (app_id, device_id): _facts(device)
-            for app_id, devices in self._apps.items()
-            for device_id, device in devices.items()
-        }
 
 
 @dataclass(slots=True)
@@ -196,7 +163,7 @@ class Sharing:
             if row.gone:
                 known.pop(key, None)
             else:
-                known[key] = _device(row.device_id, row.facts)
+                known[key] = device_of(row.device_id, row.facts)
         self._heard = {one: self._heard.get(one, 0) for one in others}
         self._presence.elsewhere = known
         if self.collectors != 1 + len(others):
@@ -204,15 +171,3 @@ class Sharing:
             log.info("collectors on this engine collectors=%d", self.collectors)
             for share in self._shares:
                 share.among(self.collectors)
-
-
-def _facts(device: Device) -> str:
-    said = {f.name: getattr(device, f.name) for f in fields(device) if f.name not in _OURS}
-    return json.dumps(said, ensure_ascii=False)
-
-
-def _device(device_id: str, facts: str) -> Device:
-    """Return a device as another collector told it; of a newer one, what is known here."""
-    said = json.loads(facts)
-    known = {f.name for f in fields(Device)} - _OURS
-    return Device(device_id, **{name: value for name, value in said.items() if name in known})

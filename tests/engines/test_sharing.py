@@ -18,7 +18,8 @@ from collector import sharing
 from collector.accounts import Accounts
 from collector.limits import Limiter
 from collector.shared_accounts import AccountSync
-from collector.sharing import SharedPresence, Sharing
+from collector.shared_presence import SharedPresence
+from collector.sharing import Sharing
 from collector.store.clickhouse import ClickHouseStore
 from collector.store.clickhouse_address import Address
 from collector.store.clickhouse_shared import Shared
