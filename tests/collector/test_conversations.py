@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from collectors import AppOf, now_ms
+from collectors import DAY, AppOf, Collector, now_ms
+
+from tracking.dates import iso
 
 
 def event(**more: Any) -> dict[str, Any]:
@@ -35,3 +39,43 @@ def test_a17_platform_and_language_are_kept_as_sent_and_answered_as_documented(a
     app.say({"data": [event(type="init", platform="Mac OS X 10.15.7", locale="en_GB")]})
     assert [(e["platform"], e["language"]) for e in app.stored] == [("Mac OS X 10.15.7", "en_GB")]
     assert [(r["platform"], r["locale"]) for r in app.ask("/live/events")] == [("mac", "en")]
+
+
+def test_an_export_that_is_imported_into_an_empty_collector_is_exported_again_line_for_line(
+    run: Callable[..., Collector], tmp_path: Path
+) -> None:
+    here, there = run(folder=tmp_path / "here"), run(folder=tmp_path / "there")
+    for far_end in (here, there):
+        far_end.app("A")
+    at = now_ms()
+    dates: list[Any] = [
+        *(at, iso(at), iso(at)[:-1] + "+00:00", at // 1000, at + 0.5, str(at), iso(at)[:10]),
+        *(None, 0, "0", "NaN", "2100-01-01", at - 70 * DAY, iso(at - 70 * DAY), at + DAY),
+    ]
+    dated = [{"name": "E", "id": n, "deviceId": "d", "date": d} for n, d in enumerate(dates)]
+    kinds = [
+        {"type": "init", "id": "a", "machineId": "m", "deviceId": "d", "payload": {"b": 2.0}},
+        {"type": "error", "name": "Oops", "id": 1.5, "machineId": "m", "totalRam": 23.5},
+        {"type": "userid", "userId": "u", "anonId": "x", "sessionId": 7, "payload": {"a": None}},
+        {"type": "props", "deviceId": "d", "data": {"a": 1}, "locale": "en_GB", "arch": 64},
+        {"type": "$pageview", "name": "/", "anonId": "only", "client": "desktop"},
+        {
+            "type": "event",
+            "name": "clicked",
+            "deviceId": "d",
+        },  # twice the same: neither id nor date
+        {"type": "event", "name": "clicked", "deviceId": "d"},
+    ]
+    frame = {"data": [*dated, *kinds]}
+    here.say(frame)
+    first, second = tmp_path / "first.ndjson", tmp_path / "second.ndjson"
+    assert here.command("export", "A", "--output", str(first)).returncode == 0
+    for _ in range(2):  # a second time changes nothing
+        done = there.command("import", str(first))
+        assert done.returncode == 0, done.stderr
+    assert there.command("export", "A", "--output", str(second)).returncode == 0
+    assert len(first.read_bytes().splitlines()) >= len(frame["data"])
+    assert sorted(second.read_bytes().splitlines()) == sorted(first.read_bytes().splitlines())
+    # and what its senders send again is known there
+    there.say({"data": [*dated[:7], *dated[8:], *kinds[:2]]})
+    assert len(there.export()) == len(frame["data"])
