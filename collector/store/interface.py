@@ -32,7 +32,7 @@ class Stored(NamedTuple):
     """One event as it is kept; table ``events``.
 
     Attributes:
-        key_a: First half of the content key (:func:`collector.ingest.content_key`), signed.
+        key_a: First half of the content key (:func:`collector.rows.content_key`), signed.
         key_b: Second half.
         ts: When it happened, as far as its sender can be believed.
         recv_ts: When it arrived.
@@ -46,7 +46,7 @@ class Stored(NamedTuple):
         avail_ram: Whole GB, 0 if unknown.
         flags: The constants above, added.
         payload: The sender's JSON object, byte for byte; empty if it had none.
-        machine_id: ``machineId`` if the event had a ``deviceId`` beside it, else empty.
+        machine_id: ``machineId`` if it is not the device, else empty.
         company_id: The company of a Bucket event: said, or the user's default at its receipt.
         country: ISO 3166 of the sender's address if the operator gave a GeoIP file.
         raw_date: The date as JSON text if neither ``iso(said_ts)`` nor its number says the same.
