@@ -9,7 +9,7 @@ from typing import Final
 from collector.demo_people import DAY, HOUR, Person
 from collector.demo_words import Payload
 from collector.rows import stored
-from collector.store.interface import FROM_BUCKET, Beat, Fact, Named, Stored
+from collector.store.interface import FROM_BUCKET, Beat, Fact, Stored
 from tracking.dates import iso
 from tracking.events import Event, Kind
 
@@ -62,27 +62,12 @@ class Record:
     chance: random.Random
     rows: list[Stored] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
-    _named: set[tuple[str, str]] = field(default_factory=set)
 
     def taken(self) -> tuple[list[Stored], list[Fact]]:
         """Hand out what was said and noted since the last time."""
         rows, facts = self.rows, self.facts
         self.rows, self.facts = [], []
         return rows, facts
-
-    def take(self, kind: Kind, row: Stored) -> None:
-        """Take an event, and note names and attributes that are new (catalogue)."""
-        self.rows.append(row)
-        named = {
-            Kind.EVENT: row.name,
-            Kind.ERROR: f"error:{row.name}",
-            Kind.USERID: "nucleus:userid",
-            Kind.PROPS: "nucleus:props",
-        }.get(kind, row.type)
-        for key in ("", *row.attr_keys):
-            if (named, key) not in self._named:
-                self._named.add((named, key))
-                self.facts.append(Named(self.plan.app_id, named, key))
 
 
 class Sender:
@@ -134,7 +119,7 @@ class Sender:
             self.at,
             person.country,
         )
-        record.take(kind, row)
+        record.rows.append(row)
 
     def bucket_event(self, feature: str, company: str) -> None:
         """Tell the use of a feature, as a server of the firm would over the Bucket API."""
@@ -151,7 +136,7 @@ class Sender:
         )
         row = stored(record.plan.app_id, "", event, self.at, self.at, person.country)
         told = row._replace(company_id=company, flags=row.flags | FROM_BUCKET)
-        record.take(Kind.EVENT, told)
+        record.rows.append(told)
 
     def _delay(self) -> int:
         """Return how late it arrives, in milliseconds: a few were offline."""

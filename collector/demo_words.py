@@ -75,7 +75,7 @@ STEPS: Final = (
 )
 
 
-def _bad_release(chance: random.Random) -> Payload:
+def _bad_release(chance: random.Random) -> Payload | None:
     line = chance.choice((88, 88, 88, 131))
     return _encoded(
         (
@@ -90,7 +90,7 @@ def _bad_release(chance: random.Random) -> Payload:
     )
 
 
-def _offline(chance: random.Random) -> Payload:
+def _offline(chance: random.Random) -> Payload | None:
     host = chance.choice(("sync", "files"))
     return _encoded(
         (
@@ -104,13 +104,13 @@ def _offline(chance: random.Random) -> Payload:
     )
 
 
-def _conflict(chance: random.Random) -> Payload:
+def _conflict(chance: random.Random) -> Payload | None:
     return _encoded(
         (("message", "SyncConflict: two edits of one note"), ("tries", chance.randrange(1, 4)))
     )
 
 
-def _render(chance: random.Random) -> Payload:
+def _render(chance: random.Random) -> Payload | None:
     del chance
     return _encoded(
         (
@@ -125,8 +125,8 @@ def _render(chance: random.Random) -> Payload:
     )
 
 
-CRASH: Final = ("uncaughtException", _bad_release)
-ERRORS: Final = (
+CRASH: Final[tuple[str, Make]] = ("uncaughtException", _bad_release)
+ERRORS: Final[tuple[tuple[str, Make], ...]] = (
     ("unhandledRejection", _offline),
     ("SyncConflict", _conflict),
     ("uncaughtException", _render),

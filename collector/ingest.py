@@ -104,6 +104,7 @@ class Ingest:
             self.counts["behind"] += count
             return Receipt(fault=fault)
         try:
+            await self.admit(app_id, origin.transport)  # it may have been removed meanwhile
             self.within_quota(app_id, count, peer_key(origin.peer))
             rows = await self._rows(app_id, frame, origin)
             if rows:

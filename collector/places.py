@@ -5,6 +5,8 @@ DIR/            0700, ours
   accounts.db     apps and tokens (SQLite; many processes)
   collector.lock  held by the server; says which process that is
   admin.sock      how the command line asks a running server (0600)
+  data.lock       held by a data command: backup, restore, import ... one at a time
+  restoring.json  a restore is being finished; before-restore-…/ has what was there
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import platformdirs
 from tracking.errors import AgentRunning, SettingsFault, StorageFault
 
 SOCKET_PATH_BYTES = 100
+RESTORING = "restoring.json"  #: While a restore puts files into their places (collector.backup).
 
 
 def default_dir(env: Mapping[str, str]) -> Path:
@@ -113,6 +116,10 @@ class ServerLock:
             ) from None
         os.ftruncate(fd, 0)
         os.pwrite(fd, json.dumps({"pid": os.getpid()}).encode(), 0)
+        if (folder.path / RESTORING).exists():
+            from collector.backup import finish
+
+            finish(folder)
         return cls(folder, fd)
 
     def listen_admin(self) -> socket.socket:

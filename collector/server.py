@@ -33,6 +33,7 @@ from collector.admin import admin_routes
 from collector.api import DataApi
 from collector.bucket import BucketIngest
 from collector.catalogue import Catalogue
+from collector.data_routes import data_routes
 from collector.draining import Ending, send_away, spread_s
 from collector.engines import EMBEDDED, open_store, sharing_of, tombstone_key
 from collector.entrance import Entrance, forwarded_for
@@ -182,6 +183,7 @@ class _Server:
         admin = Starlette(
             routes=[
                 *admin_routes(self.accounts, self.store, lambda: self._status(port)),
+                *self._data_routes(),
                 metrics_route(metrics),
             ]
         )
@@ -239,6 +241,11 @@ class _Server:
         while self.countries is not None:
             await asyncio.sleep(LOOK_S)
             await asyncio.to_thread(self.countries.refresh)
+
+    def _data_routes(self) -> list[BaseRoute]:
+        if not isinstance(self.store, DuckStore):
+            return []
+        return [*data_routes(self.lock.folder, self.accounts, self.store, self.writer)]
 
     def _questions(self, presence: Presence) -> list[BaseRoute]:
         per_minute = self.settings.wrong_tokens_per_min

@@ -52,4 +52,5 @@ def _keys(accounts: Accounts, app: AppAccount) -> dict[str, str]:
         "name": app.name,
         "trackingKey": app.tracking_key,
         "publishableKey": accounts.publishable_key(app.app_id),
+        **({"demo": "made up"} if app.demo else {}),
     }

@@ -1,0 +1,114 @@
+"""`backup` and `restore`: a collector in one file, and back (:mod:`collector.backup`)."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from collector.cli.parser import OK, PROG, Commands, folder_of, now_ms, say
+from collector.cli.progress import bar
+from collector.cli.reach import one_at_a_time, within_reach
+from collector.cli.whole_file import ended_softly, refuse_existing, whole_file
+from tracking.errors import StorageFault
+
+DAY_MS = 86_400_000
+REMEMBERED_DAYS = 30  #: So long tombstones are kept (SECURITY.md, "Delete-user").
+
+
+def register(commands: Commands) -> None:
+    example = f"{PROG} backup /backups/monday.homing"
+    backup = commands.command("backup", "write everything into one file", example, _backup)
+    backup.add_argument("file", metavar="FILE", type=Path)
+    backup.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    backup.add_argument("--json", action="store_true", help="one line of JSON")
+    example = f"{PROG} restore /backups/monday.homing"
+    restore = commands.command("restore", "put a backup into place", example, _restore)
+    restore.add_argument("file", metavar="FILE", type=Path)
+    restore.add_argument(
+        "--lose-erasures",
+        action="store_true",
+        help="go on if nobody can tell any more who was erased after the backup",
+    )
+    restore.add_argument("--json", action="store_true", help="one line of JSON")
+
+
+def _backup(args: argparse.Namespace) -> int:
+    from collector import backup
+    from collector.store.duck_file import wal_of
+
+    folder, file = folder_of(args), args.file.expanduser().absolute()
+    refuse_existing(file, force=args.force)
+    if not file.parent.is_dir():
+        raise StorageFault(f"there is no folder {file.parent}")
+    sizes = [
+        path.stat().st_size for path in (folder.events, wal_of(folder.events)) if path.exists()
+    ]
+    needed = sum(sizes)
+    beside = file.parent.stat().st_dev == folder.path.stat().st_dev
+    backup.require_room(folder.path, needed * (2 if beside else 1), "the copies of the store")
+    backup.require_room(file.parent, needed, "the backup")
+    began_s = time.monotonic()
+    with (
+        one_at_a_time(folder, "backup"),
+        ended_softly(),
+        bar("backing up", in_bytes=True) as progress,
+        within_reach(folder) as reach,
+        backup.snapshot_folder(folder) as snapshot,
+    ):
+        reach.snapshot(snapshot, lambda done, of: progress(done, 3 * of))
+        copied = sum(path.stat().st_size for path in snapshot.iterdir())
+        with whole_file(file, force=args.force) as to:
+            head = backup.head_of(snapshot, now_ms())
+            manifest = backup.pack(
+                snapshot, to, head, lambda done, of: progress(copied + done, copied + of)
+            )
+    size = file.stat().st_size
+    if args.json:
+        return say(
+            {
+                "file": str(file),
+                "bytes": size,
+                "seconds": round(time.monotonic() - began_s, 3),
+                "counts": manifest.counts,
+            }
+        )
+    print(f"{manifest.counts['events']:,} events are in {file} ({size / 1e6:,.1f} MB).")
+    return OK
+
+
+def _restore(args: argparse.Namespace) -> int:
+    from collector import backup
+    from collector.cli.restoring import Restored, restore
+    from collector.places import ServerLock
+
+    folder, file = folder_of(args), args.file.expanduser().absolute()
+    manifest = backup.read_manifest(file)
+    with (
+        one_at_a_time(folder, "restore"),
+        ended_softly(),
+        bar("restoring", in_bytes=True) as progress,
+    ):
+        lock = ServerLock.take(folder)
+        try:
+            done: Restored = restore(
+                folder, file, progress, now_ms(), lose_erasures=args.lose_erasures
+            )
+        finally:
+            lock.release()
+    if args.json:
+        return say(
+            {
+                "file": str(file),
+                "created": manifest.created,
+                "counts": manifest.counts,
+                "aside": None if done.aside is None else str(done.aside),
+                "erasedAgain": done.erased,
+            }
+        )
+    print(f"{manifest.counts['events']:,} events of {manifest.created} are in {folder.path}.")
+    if done.aside is not None:
+        print(f"What was there is in {done.aside}; remove it when you do not need it any more.")
+    if done.erased:
+        print(f"{done.erased} who were erased after the backup were erased again.")
+    return OK
