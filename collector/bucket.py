@@ -23,7 +23,7 @@ from collector.bucket_rows import Rows
 from collector.ingest import Ingest
 from collector.store.interface import Fact, Once, Store
 from collector.writer import Writer
-from tracking.bucket import Batch, CompanyCall, EventCall, UserCall
+from tracking.bucket import Batch, CompanyCall, EventCall, FeedbackCall, UserCall
 from tracking.bucket_endpoints import BucketKey, Repeat
 from tracking.errors import OverQuota
 from tracking.serving import peer_key
@@ -146,6 +146,8 @@ class BucketIngest:
                 isinstance(call, (CompanyCall, EventCall)) and call.company_id and call.user_id
             ):
                 named.add((app_id, "user", call.user_id or ""))
+            if isinstance(call, FeedbackCall):
+                named.add((app_id, "feedback", call.feedback_id or ""))
         later_ms = max((self._stamped.get(who, 0) + 1 for who in named), default=0)
         stamp_ms = max(received_ms, min(later_ms, received_ms + RECENT_MS))
         self._stamped.update(dict.fromkeys(named, stamp_ms))

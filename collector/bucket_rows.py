@@ -101,6 +101,7 @@ class Rows:
         self._seen: dict[tuple[str, str], Seen] = {}
         self._attributes: dict[tuple[str, str, str], Attribute] = {}
         self._memberships: dict[tuple[str, str], Membership] = {}
+        self._linked: dict[tuple[str, int], int] = {}  #: By user and moment, the last receipt.
         self._feedback: dict[str, Feedback] = dict(known.feedback)
         self._said: set[str] = set()  #: Feedback that this batch wrote.
         self._companies = dict(known.companies)
@@ -173,7 +174,10 @@ class Rows:
     def _link(self, user_id: str, company_id: str, at_ms: int) -> None:
         old = self._memberships.get((user_id, company_id))
         if old is None or at_ms >= old.ts:
-            link = Membership(self.app_id, user_id, company_id, at_ms, self.received_ms)
+            # Several companies of one user at one moment: the last of them is the default.
+            recv_ms = self._linked.get((user_id, at_ms), self.received_ms - 1) + 1
+            self._linked[user_id, at_ms] = recv_ms
+            link = Membership(self.app_id, user_id, company_id, at_ms, recv_ms)
             self._memberships[user_id, company_id] = link
         if at_ms >= self._companies.get(user_id, (0, ""))[0]:
             self._companies[user_id] = (at_ms, company_id)
