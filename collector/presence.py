@@ -97,21 +97,27 @@ class Presence:
             device = devices[device_id] = Device(device_id)
         device.sockets.add(connection)
         device.last_seen_ms = now_ms
-        seat = mine.pop((app_id, device_id), None)
+        place = (app_id, device_id)
+        seat = mine.pop(place, None)
         session_id, said_ms = ("", 0) if seat is None else (seat.who.session_id, seat.said_ms)
         for event in events:
             device.user_id = event.user_id or device.user_id
             device.anon_id = event.anon_id or device.anon_id
-            device.platform = self.platform_of(event.platform) or device.platform
+            if event.platform:
+                device.platform = self.platform_of(event.platform) or device.platform
             device.os_version = event.os_version or device.os_version
             if event.session_id:
                 # Queues bring old sessions after new ones (NUCLEUS.md §3, "Order").
                 at_ms = now_ms if event.date_ms is None else min(event.date_ms, now_ms)
                 if at_ms >= said_ms:
                     session_id, said_ms = event.session_id, at_ms
-        who = Who(app_id, device_id, session_id, device.user_id)
-        mine[app_id, device_id] = _Seat(who, said_ms)
-        self._move(None if seat is None else seat.who, who)
+        before = None if seat is None else seat.who
+        if before is None or (session_id, device.user_id) != before[2:]:
+            who = Who(app_id, device_id, session_id, device.user_id)
+            mine[place] = _Seat(who, said_ms)
+            self._move(before, who)
+        else:
+            mine[place] = _Seat(before, said_ms)
         if len(mine) > MOST_A_SOCKET:
             longest_silent = next(iter(mine))
             self._depart(connection, mine.pop(longest_silent))
@@ -145,7 +151,7 @@ class Presence:
 
     def _move(self, before: Who | None, after: Who) -> None:
         """Let a stay end and another begin where the session or the user changed."""
-        if self.stays is not None and before != after:
+        if self.stays is not None:
             if before is not None:
                 self.stays.closed(before)
             self.stays.opened(after)
