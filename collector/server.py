@@ -48,7 +48,7 @@ from collector.settings import Settings
 from collector.shared_presence import SharedPresence
 from collector.stays import StayLog
 from collector.store.duck import DuckStore
-from collector.store.interface import Store
+from collector.store.interface import Beat, Store
 from collector.tombstones import Tombstones
 from collector.upkeep import Upkeep
 from collector.writer import Writer
@@ -159,7 +159,7 @@ class _Server:
         """Serve the sockets until it is time to end, then drain them."""
         settings, metrics = self.settings, self.metrics
         port = sock.getsockname()[1]
-        stays = StayLog(self.writer, _now_ms)
+        stays = StayLog(self.writer, _now_ms, buried=self._buried)
         presence = SharedPresence(_now_ms, normal_platform, stays)
         health = Health(
             probe=lambda: self.store.count(""),
@@ -297,6 +297,10 @@ class _Server:
             upkeep.checkpoint = store.checkpoint
             upkeep.owed_ms = lambda: store.unswept_since_ms
         return upkeep
+
+    def _buried(self, beat: Beat) -> bool:
+        stones = self.writer.tombstones
+        return stones is not None and not stones.facts([beat], _now_ms())
 
     def _gauges(self, listener: Listener, presence: Presence, ending: Ending) -> None:
         started_s = time.time()

@@ -14,7 +14,9 @@ Invariants:
     1. Both ends of every :class:`Beat` lie in one cell, and the first is not after the last.
     2. Every moment at which a device was heard, or its socket opened or closed, is in a
        :class:`Beat` of it, of those taken so far and those that the next takes give.
-    3. A stay does not bridge cells in which nobody looked: the machine slept, its clock was set.
+    3. Of a stay that began before whom it names was erased, nothing is told any more: to go on
+       being connected makes nobody anew.
+    4. A stay does not bridge cells in which nobody looked: the machine slept, its clock was set.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ class Who(NamedTuple):
 class _Stay:
     first_ms: int
     last_ms: int
+    since_ms: int
     sockets: int = 0
     fresh: bool = True  #: Says more than was taken.
 
@@ -59,14 +62,19 @@ class _Stay:
 class Stays:
     """Keeps stays; the module docstring gives the invariants. Knows no clock and no disk.
 
+    Args:
+        most: How many, and how many rows of those that have ended.
+        buried: Whether whom a row names was erased after it.
+
     Attributes:
         ended: What has ended and was not taken yet.
         dropped: Stays for which there was no room.
 
     """
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MOST, buried: Callable[[Beat], bool] = lambda _: False) -> None:
         self.most = most
+        self.buried = buried
         self.ended: list[Beat] = []
         self.dropped = 0
         self._stays: dict[Who, _Stay] = {}
@@ -121,7 +129,7 @@ class Stays:
         if stay is not None:
             self._extend(who, stay, now_ms)
         elif len(self._stays) < self.most:
-            stay = self._stays[who] = _Stay(now_ms, now_ms)
+            stay = self._stays[who] = _Stay(now_ms, now_ms, now_ms)
         else:
             self.dropped += 1
         return stay
@@ -146,6 +154,8 @@ class Stays:
         """Let be taken what was not; what goes on in this cell is told again as a whole."""
         if stay.fresh:
             stay.fresh = False
+            if self.buried(Beat(*who, stay.since_ms, stay.since_ms)):
+                return
             if len(self.ended) < 2 * self.most:
                 self.ended.append(Beat(*who, stay.first_ms, stay.last_ms))
             else:
@@ -164,6 +174,7 @@ class StayLog:
     Args:
         writer: Commits.
         now_ms: Unix milliseconds.
+        buried: Whether whom a row names was erased after it.
         all_s: Between two writings of stays that go on.
         ended_s: Until those are written that have ended.
 
@@ -174,10 +185,11 @@ class StayLog:
         writer: Storing,
         now_ms: Callable[[], int],
         *,
+        buried: Callable[[Beat], bool] = lambda _: False,
         all_s: float = ALL_S,
         ended_s: float = ENDED_S,
     ) -> None:
-        self.stays = Stays()
+        self.stays = Stays(buried=buried)
         self.writer = writer
         self.now_ms = now_ms
         self.all_s = all_s

@@ -21,6 +21,7 @@ from collector.presence import MOST_A_SOCKET, Presence
 from collector.stays import CELL_MS, MOST_A_WRITE, UNSEEN_MS, StayLog, Stays, Who
 from collector.store.duck import DuckStore
 from collector.store.interface import Beat
+from collector.tombstones import Tombstones
 from tracking.errors import StorageFault
 from tracking.events import Event, Kind
 from tracking.nucleus import normal_platform, parse_frame
@@ -99,6 +100,22 @@ def test_stays_beyond_the_bound_are_dropped_and_counted() -> None:
     for n in range(5):
         stays.closed(D._replace(device_id=str(n)), CELL + 1)
     assert len(stays) == 0
+
+
+def test_who_was_erased_and_stays_connected_is_told_of_no_more_until_they_come_back() -> None:
+    stones = Tombstones(b"k" * 32)
+    stays = Stays(buried=lambda beat: not stones.facts([beat], beat.last_ts))
+    other = D._replace(device_id="e", user_id="v")
+    for who in (D, other):
+        stays.opened(who, CELL + 28 * MINUTE)
+    stones.bury("A", ["u"], [], CELL + 29 * MINUTE)
+    for minute in (31, 36):
+        assert {beat.user_id for beat in stays.take(CELL + minute * MINUTE)} == {"v"}
+    stays.closed(D, CELL + 37 * MINUTE)
+    assert stays.take_ended() == []
+    stays.opened(D, CELL + 38 * MINUTE)
+    stays.closed(D, CELL + 39 * MINUTE)
+    assert stays.take_ended() == [Beat(*D, CELL + 38 * MINUTE, CELL + 39 * MINUTE)]
 
 
 class History(RuleBasedStateMachine):
