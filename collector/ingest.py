@@ -215,12 +215,16 @@ class Ingest:
                     self.presence.heard(app_id, device, event)
             return
         devices: dict[str, list[Event]] = {}
-        for event in (*frame.events, *beats):
-            if event.app_id is not None and event.app_id != app_id:
-                continue
-            device = event.device_id or self.presence.device_on(origin.connection)
-            device = device or device_of(event) or next(iter(devices), "")
-            if device:
+        last = ""
+        for event in frame.events:
+            device = device_of(event)
+            if device is not None and event.app_id in (None, app_id):
+                devices.setdefault(device, []).append(event)
+                last = device
+        last = last or self.presence.device_on(origin.connection)
+        for event in beats:
+            device = event.device_id or last or device_of(event)
+            if device and event.app_id in (None, app_id):
                 devices.setdefault(device, []).append(event)
         for device, events in devices.items():
             self.presence.seen(app_id, origin.connection, device, events)

@@ -167,6 +167,29 @@ def test_s10_s11_s12_a_heartbeat_makes_live_and_leaves_no_event(
     assert app.glance()["appStarts"] == 0
 
 
+def test_a5_a_heartbeat_that_names_nobody_is_of_the_device_that_spoke_last(app: AppOf) -> None:
+    def live() -> set[str]:
+        return {user["deviceId"] for user in app.ask("/live/users")}
+
+    nameless = json.dumps(data({"type": "heartbeat"}))
+    with contextlib.closing(app.far_end.ws(f"/app/{app.id}/track")) as ws:
+        ws.send(nameless)
+        assert json.loads(ws.recv()) == {"reportedIds": []}
+        assert live() == set()
+        ws.send(json.dumps(data(event(id=1, machineId="m"), event(id=2, machineId="n"))))
+        ws.recv()
+        ws.send(nameless)
+        ws.recv()
+        assert live() == {"m", "n"}
+        seen = {user["deviceId"]: user["lastSeen"] for user in app.ask("/live/users")}
+        assert seen["n"] >= seen["m"]
+        # an event of somebody else is theirs, whoever spoke last (A19)
+        ws.send(json.dumps(data({"name": "E", "id": 3, "anonId": "x", "date": now_ms()})))
+        ws.recv()
+        assert live() == {"m", "n", "x"}
+    assert [e["deviceId"] for e in app.stored] == ["m", "n", "x"]
+
+
 def test_s13_an_old_error_is_an_error_with_its_name(app: AppOf) -> None:
     app.say(data({"event": "error:weird", "payload": {"stack": "x", "message": "y"}, **dated()}))
     assert [(e["type"], e["name"]) for e in app.stored] == [("error", "weird")]
@@ -195,11 +218,21 @@ def test_s16_every_form_of_a_date_is_the_same_instant(app: AppOf) -> None:
     assert undated["date"] == undated["receivedAt"]
 
 
-def test_s17_wall_time_of_python_is_brought_back_to_now(app: AppOf) -> None:
-    wall = iso(now_ms() + 9 * HOUR)[:-1] + "958"
-    app.say(data(init(client="python", date=wall)))
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"client": "python", "zone": "958"},
+        {"appType": "electron", "moduleVersion": "1.13.1", "zone": "Z"},
+    ],
+)
+def test_s17_wall_time_is_brought_back_to_now(app: AppOf, said: dict[str, str]) -> None:
+    """Tokyo, nine hours ahead: python names no zone, electron before 2 calls it UTC (A7)."""
+    more = {key: value for key, value in said.items() if key != "zone"}
+    wall = iso(now_ms() + 9 * HOUR)[:-1] + said["zone"]
+    assert app.say(data(init(date=wall, **more))) == {"reportedIds": [733053]}
     (stored,) = app.stored
     assert abs(seconds(stored["date"]) - time.time()) < 20
+    assert stored["saidDate"] == wall
 
 
 def seconds(text: str) -> float:
