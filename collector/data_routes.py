@@ -29,8 +29,9 @@ from starlette.routing import Route
 from collector import holdings
 from collector.accounts import Accounts
 from collector.backup import SNAPSHOT, copy_accounts
+from collector.engines import embedded
 from collector.places import Folder
-from collector.store.duck import DuckStore
+from collector.store.interface import Store
 from collector.writer import Writer
 from tracking.errors import AgentRunning, Fault, OverQuota, RequestFault
 
@@ -41,9 +42,7 @@ _PACKED: Final = "application/msgpack"
 _GONE: Final = "who asked for it went away"
 
 
-def data_routes(
-    folder: Folder, accounts: Accounts, store: DuckStore, writer: Writer
-) -> list[Route]:
+def data_routes(folder: Folder, accounts: Accounts, store: Store, writer: Writer) -> list[Route]:
     """Return the routes of the data commands, for the admin socket.
 
     Args:
@@ -66,9 +65,7 @@ def data_routes(
 
 
 class _Rooms:
-    def __init__(
-        self, folder: Folder, accounts: Accounts, store: DuckStore, writer: Writer
-    ) -> None:
+    def __init__(self, folder: Folder, accounts: Accounts, store: Store, writer: Writer) -> None:
         self.folder = folder
         self.accounts = accounts
         self.store = store
@@ -118,7 +115,7 @@ class _Rooms:
             return _lines([{"fault": told(RequestFault("no such folder for a snapshot"))}])
 
         def make(progress: Progress) -> object:
-            self.store.backup(into / self.folder.events.name, progress)
+            embedded(self.store).backup(into / self.folder.events.name, progress)
             copy_accounts(self.folder.accounts, into / self.folder.accounts.name)
             return {}
 

@@ -15,13 +15,14 @@ from collector.places import Folder
 from collector.store.clickhouse_address import Address, address
 from collector.store.interface import Store
 from collector.tombstones import key_of
-from tracking.errors import SettingsFault
+from tracking.errors import RequestFault, SettingsFault
 
 if TYPE_CHECKING:
     from collector.accounts import Accounts
     from collector.limits import Limiter
     from collector.shared_presence import SharedPresence
     from collector.sharing import Sharing
+    from collector.store.duck import DuckStore
 
 EMBEDDED = "duckdb"
 
@@ -53,6 +54,23 @@ def open_store(engine: str, folder: Folder, now_ms: int, env: Mapping[str, str])
             advice="Install it: pip install 'homing[clickhouse]'",
         ) from exc
     return ClickHouseStore(where)
+
+
+def embedded(store: Store) -> DuckStore:
+    """Return the embedded engine, for what it alone can do: copy itself into a file.
+
+    Raises:
+        RequestFault: Another engine stores here.
+
+    """
+    from collector.store.duck import DuckStore
+
+    if not isinstance(store, DuckStore):
+        raise RequestFault(
+            "a backup is made of the embedded engine",
+            advice="ClickHouse makes its own (BACKUP DATABASE); `homing collector export` works.",
+        )
+    return store
 
 
 def tombstone_key(engine: str, folder: Folder, env: Mapping[str, str]) -> bytes:

@@ -183,7 +183,7 @@ class _Server:
         admin = Starlette(
             routes=[
                 *admin_routes(self.accounts, self.store, lambda: self._status(port)),
-                *self._data_routes(),
+                *data_routes(self.lock.folder, self.accounts, self.store, self.writer),
                 metrics_route(metrics),
             ]
         )
@@ -241,11 +241,6 @@ class _Server:
         while self.countries is not None:
             await asyncio.sleep(LOOK_S)
             await asyncio.to_thread(self.countries.refresh)
-
-    def _data_routes(self) -> list[BaseRoute]:
-        if not isinstance(self.store, DuckStore):
-            return []
-        return [*data_routes(self.lock.folder, self.accounts, self.store, self.writer)]
 
     def _questions(self, presence: Presence) -> list[BaseRoute]:
         per_minute = self.settings.wrong_tokens_per_min

@@ -36,7 +36,7 @@ from tracking.errors import (
 if TYPE_CHECKING:
     from collector.accounts import Accounts
     from collector.settings import Settings
-    from collector.store.duck import DuckStore
+    from collector.store.interface import Store
 
 Progress = Callable[[int, int], None]
 
@@ -89,13 +89,13 @@ def within_reach(folder: Folder) -> Iterator[Reach]:
         yield _Asked(folder)
         return
     from collector.accounts import Accounts
-    from collector.store.duck import DuckStore
+    from collector.engines import open_store
 
     settings = load(folder.path, os.environ, {}).settings
     lock = ServerLock.take(folder)
     try:
         with (
-            contextlib.closing(DuckStore(folder.events, now_ms())) as store,
+            contextlib.closing(open_store(settings.engine, folder, now_ms(), os.environ)) as store,
             contextlib.closing(Accounts(folder.accounts)) as accounts,
         ):
             yield _Opened(folder, store, accounts, settings)
@@ -148,17 +148,18 @@ class _Opened:
     """A store that this process has open."""
 
     def __init__(
-        self, folder: Folder, store: DuckStore, accounts: Accounts, settings: Settings
+        self, folder: Folder, store: Store, accounts: Accounts, settings: Settings
     ) -> None:
         from collector.catalogue import NAMES, Catalogue
-        from collector.tombstones import TOMBSTONES, Tombstones, key_of
+        from collector.engines import tombstone_key
+        from collector.tombstones import TOMBSTONES, Tombstones
 
         self.folder = folder
         self.store = store
         self.accounts = accounts
         self._catalogue = Catalogue(settings.event_names, settings.event_keys)
         self._catalogue.load(store.ask(NAMES, {}))
-        self._tombstones = Tombstones(key_of(folder.path / "tombstones.key"))
+        self._tombstones = Tombstones(tombstone_key(settings.engine, folder, os.environ))
         self._tombstones.load(store.ask(TOMBSTONES, {}))
 
     def write(self, rows: Sequence[Stored], facts: Sequence[Fact] = ()) -> int:
@@ -176,8 +177,9 @@ class _Opened:
 
     def snapshot(self, into: Path, progress: Progress) -> None:
         from collector.backup import copy_accounts
+        from collector.engines import embedded
 
-        self.store.backup(into / self.folder.events.name, progress)
+        embedded(self.store).backup(into / self.folder.events.name, progress)
         copy_accounts(self.folder.accounts, into / self.folder.accounts.name)
 
     def compact(self) -> tuple[int, int]:

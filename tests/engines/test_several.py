@@ -224,3 +224,29 @@ def test_without_its_server_a_collector_says_so(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     done = command("serve", "--engine", "clickhouse://u:hush@h/d", folder=tmp_path / "data")
     assert (done.returncode, "hush" in done.stderr) == (78, False)
+
+
+def test_the_command_line_reaches_the_engine_with_a_server_and_without(
+    start: Callable[..., Collector],
+    clickhouse: ClickHouse,
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = start()
+    one.app("A")
+    one.say({"data": events(30)})
+    export = one.command("export", "A", "--output", str(tmp_path / "with.ndjson"))
+    assert export.returncode == 0, export.stderr
+    backup = one.command("backup", str(tmp_path / "backup.homing"))
+    assert backup.returncode == 64, backup.stderr
+    assert "ClickHouse makes its own" in backup.stderr
+    assert one.stop() == 0
+    setting = f'engine = "{clickhouse.engine(database)}"\n'
+    (one.folder.path / "collector.toml").write_text(setting)
+    monkeypatch.setenv(PASSWORD, clickhouse.password)
+    export = one.command("export", "A", "--output", str(tmp_path / "without.ndjson"))
+    assert export.returncode == 0, export.stderr
+    texts = [(tmp_path / f"{name}.ndjson").read_text() for name in ("with", "without")]
+    assert texts[0] == texts[1]
+    assert texts[0].count("\n") == 30
