@@ -93,7 +93,7 @@ class _Row(msgspec.Struct):
     arch: str | None = None
     session_id: str | int | None = None
     os_version: str | None = None
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _PEEK: Final = msgspec.json.Decoder(_Peek)
@@ -242,7 +242,7 @@ class Reader:
             kind, type_, name = named_kind(None, row.type, None)
         if kind is Kind.HEARTBEAT:
             raise RequestFault("a heartbeat is no event")
-        payload = bytes(row.data) if row.data is not None and bytes(row.data) != b"null" else None
+        payload = None if bytes(row.data) == b"null" else bytes(row.data)
         if payload is not None and not payload.startswith(b"{"):
             raise RequestFault("data must be an object")
         event = Event(

@@ -142,14 +142,18 @@ def _import(args: argparse.Namespace) -> int:
         reach = ends.enter_context(within_reach(folder))
         reader = Reader(stream, lambda id_: accounts.app(id_) is not None, args.app, now_ms())
         new = seen = facts = 0
-        for rows, more, refused, read in reader.batches():
-            if rows or more:
-                new += _write(reach, rows, more, new)
-            seen += len(rows)
-            facts += len(more)
-            for line, why in refused:
-                told.refuse(line, why)
-            progress(read, total)
+        try:
+            for rows, more, refused, read in reader.batches():
+                if rows or more:
+                    new += _write(reach, rows, more, new)
+                seen += len(rows)
+                facts += len(more)
+                for line, why in refused:
+                    told.refuse(line, why)
+                progress(read, total)
+        except KeyboardInterrupt:
+            sys.stderr.write(f"\n{new:,} events are imported. Run it again for the others.\n")
+            raise
     told.close()
     counts = {"imported": new, "repeats": seen - new, "facts": facts, "refused": told.count}
     if args.json:
