@@ -260,44 +260,36 @@ class DuckStore(DuckReading, Store):
         with self._transaction() as cursor:
             done = duck_erasure.erase(cursor, app_id, users, devices)
             self._owe(done.rows)
-        self._owed(done.rows)
+        return self._erased(app_id, done)
+
+    @_alone
+    def purge(self, app_id: str, before_ms: int) -> int:
+        with self._transaction() as cursor:
+            done = duck_erasure.purge(cursor, app_id, before_ms)
+            self._owe(done.rows)
+        return self._erased(app_id, done)
+
+    @_alone
+    def drop_app(self, app_id: str) -> None:
+        with self._transaction() as cursor:
+            done = duck_erasure.drop_app(cursor, app_id)
+            self._owe(done.rows)
+        self._erased(app_id, done)
+
+    def _owe(self, rows: int) -> None:
+        if rows:
+            self._writer.execute("INSERT INTO unswept VALUES (?, ?)", [rows, _wall_ms()])
+
+    def _erased(self, app_id: str, done: duck_erasure.Erased) -> int:
+        """Remember what the file holds now; return how many rows it lost."""
+        if done.rows:
+            self._unswept += done.rows
+            self.unswept_since_ms = self.unswept_since_ms or _wall_ms()
         for kind, id_ in done.unseen:
             self._first.forget(app_id, kind, id_)
         for first in done.firsts:
             self._first.put(*first[:4])
         return done.rows
-
-    @_alone
-    def purge(self, app_id: str, before_ms: int) -> int:
-        with self._transaction() as cursor:
-            rows = duck_erasure.purge(cursor, app_id, before_ms)
-            self._owe(rows)
-        self._deleted(rows)
-        return rows
-
-    @_alone
-    def drop_app(self, app_id: str) -> None:
-        with self._transaction() as cursor:
-            rows = duck_erasure.drop_app(cursor, app_id)
-            self._owe(rows)
-        self._deleted(rows)
-
-    def _owe(self, rows: int) -> None:
-        if rows:
-            self._writer.execute(
-                "INSERT INTO unswept VALUES (?, ?)", [rows, time.time_ns() // 1_000_000]
-            )
-
-    def _owed(self, rows: int) -> None:
-        if rows:
-            self._unswept += rows
-            self.unswept_since_ms = self.unswept_since_ms or _wall_ms()
-
-    def _deleted(self, rows: int) -> None:
-        """Forget those of whom nothing is left: all first sights are read again."""
-        self._owed(rows)
-        if rows:
-            self._load()
 
     @_alone
     def compact(self) -> None:

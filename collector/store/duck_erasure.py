@@ -131,21 +131,34 @@ def erase(cursor: Cursor, app: str, users: Sequence[str], devices: Sequence[str]
     return Erased(rows, firsts, [*gone, *(who for who in others if who not in left)])
 
 
-def purge(cursor: Cursor, app: str, before_ms: int) -> int:
-    """Delete what an app sent before then, inside the caller's transaction; return how many."""
+def purge(cursor: Cursor, app: str, before_ms: int) -> Erased:
+    """Delete what an app sent before then, inside the caller's transaction."""
     span = {"app": app, "before": before_ms}
     pairs = _names(cursor, f"FROM events WHERE app_id = $app AND ({OLD[Stored]})", span)
-    rows = 0
+    rows, unseen = 0, []
     for shape, table in TABLES.items():
-        if OLD[shape] != _NOBODY:
+        if OLD[shape] == _NOBODY:
+            continue
+        if shape is Seen:
+            unseen = _unsee(cursor, OLD[Seen], span)
+        else:
             rows += _delete(cursor, table, f"app_id = $app AND ({OLD[shape]})", span)
     _forget_names(cursor, app, pairs)
-    return rows
+    return Erased(rows + len(unseen), [], unseen)
 
 
-def drop_app(cursor: Cursor, app: str) -> int:
-    """Delete every row of an app, inside the caller's transaction; return how many."""
-    return sum(_delete(cursor, table, "app_id = $app", {"app": app}) for table in TABLES.values())
+def drop_app(cursor: Cursor, app: str) -> Erased:
+    """Delete every row of an app, inside the caller's transaction."""
+    unseen = _unsee(cursor, "true", {"app": app})
+    rows = sum(_delete(cursor, table, "app_id = $app", {"app": app}) for table in TABLES.values())
+    return Erased(rows + len(unseen), [], unseen)
+
+
+def _unsee(cursor: Cursor, where: str, values: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Delete first sights; return whose."""
+    return cursor.execute(
+        f"DELETE FROM seen WHERE app_id = $app AND ({where}) RETURNING kind, id", values
+    ).fetchall()
 
 
 def _delete(cursor: Cursor, table: str, where: str, values: Mapping[str, object]) -> int:
