@@ -19,6 +19,7 @@ from typing import Any, Final
 import duckdb
 import msgspec
 
+from collector.rows import named
 from collector.store.interface import Stored
 from tracking.errors import DiskFull, StorageFault
 
@@ -95,8 +96,8 @@ def encoded_rows(rows: Iterable[Stored]) -> bytes:
     return b"".join(
         _ENCODE(
             {
-                "type": row.type,
-                "name": row.raw_name or row.name or None,
+                "type": named(row)[0],
+                "name": named(row)[1] or None,
                 "date": row.ts,
                 "received_at": row.recv_ts,
                 "id": row.event_id or None,

@@ -25,6 +25,8 @@ from collector.store.interface import (
     DATE_AS_NUMBER,
     FROM_BUCKET,
     INACTIVE,
+    NAME_FOLDED,
+    OTHER,
     Stored,
 )
 from tracking import strict_json
@@ -210,9 +212,7 @@ def exported(row: Stored) -> bytes:
     date = iso(row.ts)
     said = row.raw_date or _said(row)
     from_bucket = bool(row.flags & FROM_BUCKET)
-    type_, name = row.type, row.raw_name or row.name
-    if row.raw_name and row.kind == _OTHER_WORD:  # folded under its type (collector.catalogue)
-        type_, name = _BOTH.decode(row.raw_name)
+    type_, name = named(row)
     line = _Line(
         type=type_,
         name=name or None,
@@ -245,6 +245,15 @@ def exported(row: Stored) -> bytes:
         payload=Raw(row.payload.translate(_ONE_LINE).encode()) if row.payload else UNSET,
     )
     return msgspec.json.encode(line) + b"\n"
+
+
+def named(row: Stored) -> tuple[str, str]:
+    """Return the type and the name that an event came with, under whatever it is counted."""
+    if not row.flags & NAME_FOLDED:
+        return row.type, row.name
+    if row.type != OTHER:
+        return row.type, row.raw_name
+    return _BOTH.decode(row.raw_name)  # folded under its type (collector.catalogue)
 
 
 def _said(row: Stored) -> str:

@@ -11,13 +11,14 @@ from collectors import DAY, NOW
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from collector.catalogue import Catalogue
 from collector.rows import content_key, exported, imported, stored
 from collector.store.interface import (
     CLOCK_NOT_BELIEVED,
     DATE_AS_NUMBER,
     FROM_BUCKET,
     INACTIVE,
-    OTHER,
+    NAME_FOLDED,
     Stored,
 )
 from tracking.dates import event_ms, iso, newest
@@ -128,8 +129,16 @@ def test_a_row_from_bucket_a_folded_name_and_an_own_key_come_back() -> None:
         key_b=2**63 - 1,
     )
     assert imported(exported(row), "A") == row
-    folded = row._replace(name=OTHER, raw_name="E")
-    assert imported(exported(folded), "A") == row  # counted anew where it is imported
+
+
+@pytest.mark.parametrize("type_", ["event", "error", "$pageview", "init"])
+def test_a_name_over_the_bound_comes_back_as_it_was_sent(type_: str) -> None:
+    """Where it is imported it is counted anew."""
+    full = Catalogue(most_names=0, most_keys=0)
+    (row,) = heard(base(type=type_, name='/a "b"', date=NOW, payload={"a": 1}))
+    (folded,), _ = full.fold([row])
+    assert imported(exported(folded), "A") == row
+    assert (folded.flags & NAME_FOLDED != 0) == (type_ != "init")
 
 
 def test_lines_of_another_app_get_keys_of_that_app_and_a_time_of_receipt_on_request() -> None:
