@@ -37,6 +37,7 @@ from collector.data_routes import data_routes
 from collector.draining import Ending, send_away, spread_s
 from collector.engines import EMBEDDED, open_store, sharing_of, tombstone_key
 from collector.entrance import Entrance, forwarded_for
+from collector.forgetting import Forgetting
 from collector.geoip import LOOK_S, Countries
 from collector.health import Health, metrics_route
 from collector.ingest import Ingest
@@ -44,6 +45,7 @@ from collector.limits import Limiter
 from collector.metrics import Metrics, open_files, resident_bytes, sizes
 from collector.places import Folder, ServerLock
 from collector.presence import Presence
+from collector.receipts import KEY_FILE, Seal
 from collector.settings import Settings
 from collector.shared_presence import SharedPresence
 from collector.stays import StayLog
@@ -245,8 +247,22 @@ class _Server:
     def _questions(self, presence: Presence) -> list[BaseRoute]:
         per_minute = self.settings.wrong_tokens_per_min
         failures = self._limiter(per_minute / 60, per_minute)
-        api = DataApi(self.accounts, self.store, presence, failures, _now_ms, time.monotonic)
-        return [*api.routes()]
+        stones = self.writer.tombstones
+        api = DataApi(
+            self.accounts,
+            self.store,
+            presence,
+            failures,
+            _now_ms,
+            time.monotonic,
+            query_s=self.settings.query_s,
+            waiting=lambda: self.writer.waiting,
+            forgetting=None
+            if stones is None
+            else Forgetting(self.store, self.writer, stones, _now_ms),
+            seal=lambda: Seal(self.lock.folder.path / KEY_FILE),
+        )
+        return api.routes()
 
     def _limiter(self, rate_per_s: float, burst: float) -> Limiter:
         self.limits.append(Limiter(rate_per_s, burst))

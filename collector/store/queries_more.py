@@ -169,6 +169,13 @@ SELECT {COLUMNS} FROM (
 ) AS them WHERE {{in|said|stacks}} ORDER BY ts DESC, recv_ts DESC, key_a, key_b LIMIT 1
 """  # noqa: S608 - of names of our own
 
+# --- how much comes in ---------------------------------------------------------------------------
+
+ARRIVALS = """
+SELECT count(*), coalesce(sum(recv_ts - ts), 0), coalesce(max(recv_ts), 0) FROM {events}
+WHERE app_id = $app AND recv_ts >= $since
+"""
+
 # --- all that is held about one person -----------------------------------------------------------
 
 _WHOSE = "(user_id = $user AND user_id <> '' OR {in|device_id|devices})"

@@ -190,6 +190,11 @@ class Questions(DailyQuestions, PeopleQuestions):
     def _stacks(self, app: str, start: int, end: int) -> list[Row]:
         return self._ask(queries.STACKS, app=app, start=start, end=end, stack="stack")
 
+    def arrivals(self, app: str, since: int) -> tuple[int, int, int]:
+        """Return how many events came since then, the sum of their delays, and the last receipt."""
+        ((count, late, last),) = self._ask(queries.ARRIVALS, app=app, since=since)
+        return int(count), int(late), int(last)
+
     # --- all that is held about one person -----------------------------------------------------
 
     def held(self, app: str, who: Person, devices: Sequence[str]) -> dict[str, int]:

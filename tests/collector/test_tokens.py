@@ -13,24 +13,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from collectors import NOW, AppOf, Collector, command, until
-from starlette.applications import Starlette
 
 import collector.tokens
-from collector.accounts import DAY_MS, SCOPES, Accounts
-from collector.api import DataApi
+from collector.accounts import DAY_MS, Accounts
 from collector.limits import Limiter
 from tracking.errors import RequestFault
 
-WHO: Any = cast(Any, None)
-ROUTES = [
-    str(route.path)
-    for route in DataApi(WHO, WHO, WHO, WHO, lambda: NOW, lambda: 0.0).routes()
-    if "{app_id}" in route.path
-]
 GLANCE = "/api/v1/apps/{}/analytics/quickglance"
 
 
@@ -99,36 +91,6 @@ def test_50_a_miss_compares_a_digest_too(
     assert accounts.grant("", NOW) is None
     assert accounts.grant(token, NOW) is not None
     assert compared == [64, 64, 64]
-
-
-@pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_51_every_route_wants_a_token_of_its_app_and_of_its_scope(
-    guarded: Collector, route: str, method: str
-) -> None:
-    path = route.format(app_id="A")
-    other, good = guarded.app("B", "admin"), guarded.app("A", "admin")
-    refusals = [
-        ask(guarded, path, None, method),
-        ask(guarded, path, "rubbish", method),
-        ask(guarded, path, other, method),
-        ask(guarded, route.format(app_id="nobody"), good, method),
-    ]
-    assert [status for status, _ in refusals] == [401] * 4
-    assert all(said == refusals[0][1] for _, said in refusals)
-    assert "A" not in refusals[0][1]["error"].split()
-    assert ask(guarded, path, good, method)[0] == 200
-    by_scope = {
-        scope: ask(guarded, path, guarded.app("A", scope), method)[0] for scope in SCOPES[:-1]
-    }
-    assert sorted(by_scope.values()) == [200, 403, 403]
-    assert by_scope["users:read" if route.endswith(("/users", "/events")) else "stats:read"] == 200
-
-
-def test_51_no_route_of_the_api_was_forgotten() -> None:
-    routes = DataApi(WHO, WHO, WHO, WHO, lambda: NOW, lambda: 0.0).routes()
-    assert len(ROUTES) == len(routes) - 1  # the last answers 404 to everything else
-    assert Starlette(routes=routes)
 
 
 @pytest.mark.parametrize("spelling", ["{}", "Bearer {}", "bearer {}", "BEARER  {}", " {} "])

@@ -1,0 +1,72 @@
+"""DELETE: a person is erased from every table, and whoever asked may have it in writing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+from starlette.responses import Response
+
+from collector.api.answers_more import MoreAnswers
+from collector.api.parameters import Asked
+from collector.forgetting import DEVICES, Forgetting
+from collector.receipts import Seal
+from collector.store.questions import Questions
+from collector.store.questions_people import Person
+from tracking.errors import StorageFault
+
+DEADLINE_S = 600.0
+
+
+class Erased(NamedTuple):
+    """What an erasure did: rows by table, when, and what is not swept from the files yet."""
+
+    rows: dict[str, int]
+    at_ms: int
+    unswept: int
+
+
+@dataclass(frozen=True, slots=True)
+class ErasingAnswers(MoreAnswers):
+    """The deletion.
+
+    Args:
+        forgetting: Erases, on the thread that writes; None in a process that may not.
+        seal: Signs receipts, made when the first is asked for.
+
+    """
+
+    forgetting: Forgetting | None = None
+    seal: Callable[[], Seal] | None = None
+
+    async def erase(self, app: str, asked: Asked) -> object:
+        wants_receipt = asked.wants_receipt()
+        who = await self.person(app, asked)
+        if self.forgetting is None or self.seal is None:
+            raise StorageFault("this process cannot erase")
+        seal = await self.threads.run(self.seal) if wants_receipt else None
+        # One turn of the writer: what is counted is what is erased, and nothing comes between.
+        forgetting = self.forgetting
+        erased = await forgetting.writer.run(lambda: _erase(forgetting, app, who))
+        if seal is None:
+            return Response(status_code=204)
+        receipt = seal.receipt(app, who.id, erased.rows, at_ms=erased.at_ms, unswept=erased.unswept)
+        return Response(msgspec.json.encode(receipt), media_type="application/json")
+
+
+def _erase(forgetting: Forgetting, app: str, who: Person) -> Erased:
+    store = forgetting.store
+    questions = Questions(store, DEADLINE_S)
+    if who.kind == "u":
+        found = store.ask(DEVICES, {"app": app, "user": who.id}, deadline_s=DEADLINE_S)
+        devices, users = [str(device) for (device,) in found], [who.id]
+    else:
+        devices, users = questions.devices_of(app, who), []
+    rows = questions.held(app, who, devices)
+    at_ms = forgetting.now_ms()
+    # First, and durable: a crash before the erasure leaves a tombstone too early, never a gap.
+    store.write([], forgetting.tombstones.bury(app, users, devices, at_ms))
+    store.erase(app, users=users, devices=devices)
+    return Erased(rows, at_ms, store.unswept)
