@@ -212,12 +212,37 @@ conversations = st.builds(
     moments,
     st.lists(
         st.tuples(
-            st.sampled_from((0, 1, MINUTE, HALF_HOUR - 1, HALF_HOUR, HALF_HOUR + 1, 2 * HOUR)),
+            st.sampled_from((0, 1, MINUTE, HALF_HOUR - 1, HALF_HOUR, HALF_HOUR, HALF_HOUR + 1)),
             users,
-            whats,
+            whats | st.just(("init", "init", "")),
         ),
         min_size=1,
         max_size=7,
+    ),
+)
+
+
+def _sets(device: str, user: str, said: Sequence[tuple[str, int, str, int]]) -> list[Any]:
+    return [
+        _event(MIDNIGHT + step, device, user, "", "", (kind, kind, ""), payload, ("",) * 6, late, n)
+        | {"avail_ram": 0}
+        for n, (kind, step, payload, late) in enumerate(said)
+    ]
+
+
+#: What one device says of its person, one set after the other, not always in the order of dates.
+sets = st.builds(
+    _sets,
+    st.sampled_from(("d1", "d2")),
+    st.sampled_from(("u1", "")),
+    st.lists(
+        st.tuples(
+            st.sampled_from(("props", "props", "userid", "init")),
+            st.sampled_from((0, 0, 1, MINUTE)),
+            st.sampled_from(("", "{}", '{"plan":null}', '{"plan":"a"}', '{"n":1}', '{"n":2.0}')),
+            st.sampled_from((0, 5, HOUR)),
+        ),
+        max_size=4,
     ),
 )
 
@@ -276,6 +301,7 @@ class History:
 
     batches: list[list[dict[str, Any]]]
     conversations: list[Conversation]
+    sets: list[dict[str, Any]]
     stays: list[Stay]
     calls: list[tuple[str, str, int, bool]]
     told: list[tuple[str, str, str, str, int, int]]
@@ -285,7 +311,8 @@ class History:
     facts: list[Fact] = field(default_factory=list)
 
     def of(self, app: str) -> list[tuple[list[Stored], list[Fact]]]:
-        batches = [*self.batches, [e for one in self.conversations for e in one.events()]]
+        talked = [event for one in self.conversations for event in one.events()]
+        batches = [*self.batches, talked, self.sets]
         rows = [[stored(app, said) for said in batch] for batch in batches]
         if self.repeat:  # the whole again, an hour later, by someone who has a name by now
             late = [
@@ -305,7 +332,7 @@ class History:
             facts.append(Membership(app, user, company, ts, ts))
             facts += [Seen(app, "user", user, ts, 0), Seen(app, "company", company, ts, 0)]
         for n, (id_, feature, user, company, score, ts, recv) in enumerate(self.words):
-            said = ("good", "api", "?", "", ts, ts + recv * 100 + n, "{}")
+            said = ("good", "api", "?", "", ts, MIDNIGHT + 60 * DAY + recv * 100 + n, "{}")
             facts.append(Feedback(app, id_, feature, user, company, score, *said))
             if user:
                 facts.append(Seen(app, "user", user, ts, 0))
@@ -323,6 +350,7 @@ histories = st.builds(
     History,
     st.lists(st.lists(from_apps | from_apps | from_servers, max_size=8), min_size=1, max_size=3),
     st.lists(conversations, max_size=2),
+    sets,
     st.lists(stays, max_size=3),
     st.lists(calls, max_size=3),
     st.lists(told, max_size=4),
