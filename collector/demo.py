@@ -127,7 +127,7 @@ class _Story:
         if crashed:
             says.wait(2.0)
             self._crash(says, bad=version == _BAD)
-        if person.company is not None and life.known:
+        if person.company is not None and life.known and says.at < self.plan.end_ms:
             self._at_work(life, says)
         says.wait(chance.uniform(5, 90))
         says.stay()
@@ -160,6 +160,8 @@ class _Story:
                     life.step = len(STEPS)  # who leaves does not come back to it
                 return
             says.wait(chance.uniform(8, 120))
+            if says.at >= self.plan.end_ms:
+                return
             life.step += 1
             says.event(Kind.EVENT, name, payload_of({}))
             if name == "account.created":

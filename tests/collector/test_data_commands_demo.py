@@ -1,0 +1,168 @@
+"""demo: made up, believable, the same for the same seed, and gone in one command."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from collectors import NOW, PROGRAM, Collector, command, until
+
+from collector.accounts import Accounts
+from collector.demo import story
+from collector.demo_people import DAY, weekday_of
+from collector.demo_record import Plan
+from collector.places import Folder
+from collector.store.duck import DuckStore
+from collector.store.interface import TABLES, Seen, Stored
+
+Run = Callable[..., Collector]
+SMALL = ("--days", "12", "--users", "150")
+
+
+@pytest.fixture(scope="module")
+def told() -> list[Stored]:
+    """Ninety days of a smaller crowd."""
+    plan = Plan(app_id="demo", days=90, users=1_200, seed=1, end_ms=NOW)
+    return [row for day in story(plan) for row in day.rows]
+
+
+def test_the_same_seed_tells_the_same_story_and_another_one_another() -> None:
+    def tell(seed: int) -> list[object]:
+        plan = Plan(app_id="demo", days=12, users=60, seed=seed, end_ms=NOW)
+        return [(day.rows, day.facts) for day in story(plan)]
+
+    assert tell(1) == tell(1)
+    assert tell(1) != tell(2)
+
+
+def test_nothing_is_later_than_now_or_before_the_first_day(told: list[Stored]) -> None:
+    plan = Plan(app_id="demo", days=90, users=300, seed=3, end_ms=NOW)
+    assert all(plan.start_ms <= row.ts <= row.recv_ts < NOW for row in told)
+    for day in story(plan):
+        for fact in day.facts:
+            if isinstance(fact, Seen):
+                assert max(fact.first_ts, fact.last_ts) < NOW
+    assert len({(row.key_a, row.key_b) for row in told}) == len(told)
+
+
+def test_a_person_would_believe_the_curves(told: list[Stored]) -> None:
+    days: defaultdict[int, set[str]] = defaultdict(set)
+    first: dict[str, int] = {}
+    names: Counter[str] = Counter()
+    for row in told:
+        day = row.ts // DAY
+        if row.device_id:
+            days[day].add(row.device_id)
+            first.setdefault(row.device_id, day)
+        names[row.name] += row.kind == "event"
+    last = NOW // DAY
+    crowd = {day: len(who) for day, who in days.items()}
+    early = sum(crowd[last - n] for n in range(70, 84))
+    late = sum(crowd[last - n] for n in range(1, 15))
+    assert late > 3 * early, "it grows"
+    week = [day for day in crowd if last - 42 <= day < last]
+    weekend = [crowd[day] for day in week if weekday_of(day * DAY) >= 5]
+    workdays = [crowd[day] for day in week if weekday_of(day * DAY) < 5]
+    ratio = (sum(weekend) / len(weekend)) / (sum(workdays) / len(workdays))
+    assert 0.25 < ratio < 0.7, "fewer at the weekend"
+
+    def back(after: int) -> float:
+        could = [who for who, day in first.items() if day + after + 6 < last]
+        came = [w for w in could if any(w in days[first[w] + after + n] for n in range(7))]
+        return len(came) / len(could)
+
+    assert 0.75 > back(1) > back(8) > back(29) > 0.08, "some stay, fewer and fewer"
+    steps = ["onboarding.started", "account.created", "onboarding.finished"]
+    steps += ["upgrade.viewed", "checkout.started", "payment.succeeded"]
+    counts = [names[step] for step in steps]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > 1.3 * counts[2] > 4 * counts[3] > 0
+    assert counts[-1] > 0
+
+
+def test_a_bad_release_shows_and_is_put_right(told: list[Stored]) -> None:
+    errors = Counter(row.version for row in told if row.kind == "error")
+    starts = Counter(row.version for row in told if row.kind == "init")
+    assert set(starts) == {"2.0.0", "2.1.0", "2.2.0", "2.3.0", "2.3.1", "2.4.0"}
+    rates = {version: errors[version] / starts[version] for version in starts}
+    assert rates["2.3.0"] > 0.2
+    assert all(rate < 0.04 for version, rate in rates.items() if version != "2.3.0")
+    lately = Counter(row.version for row in told if row.kind == "init" and row.ts > NOW - 5 * DAY)
+    assert lately.most_common(1)[0][0] == "2.4.0"
+    assert lately["2.2.0"] > 0, "some never update"
+
+
+@pytest.mark.parametrize("serving", [False, True])
+def test_a_demo_is_marked_can_be_asked_and_goes_in_one_command(
+    run: Run, tmp_path: Path, serving: bool
+) -> None:
+    folder = Folder(tmp_path / "data").prepare().path
+    if serving:
+        run(folder=folder)
+    done = command("demo", *SMALL, "--json", folder=folder)
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert made["events"] > 1_000
+    (listed,) = [json.loads(x) for x in command("app", "list", folder=folder).stdout.splitlines()]
+    assert (listed["appId"], listed["demo"]) == ("demo", "made up")
+    again = command("demo", folder=folder)
+    assert again.returncode == 64
+    assert "--remove" in again.stderr
+
+    far_end = run(folder=folder) if not serving else None
+    if far_end is not None:
+        glance = far_end.ask("/analytics/quickglance", made["token"], "demo")
+        assert glance["users"] > 0
+        assert glance["appStarts"] >= glance["users"]
+        assert far_end.stop() == 0
+    gone = command("demo", "--remove", "--json", folder=folder)
+    assert json.loads(gone.stdout) == {"appId": "demo", "removed": made["events"]}
+    assert command("app", "list", folder=folder).stdout == ""
+    assert command("token", "list", folder=folder).stdout == ""
+    if not serving:
+        with contextlib.closing(DuckStore(folder / "events.duckdb", NOW)) as store:
+            for table in TABLES.values():
+                assert store.ask(f"SELECT count(*) FROM {table}", {}) == [(0,)], table
+
+
+def test_an_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "data").prepare()
+    words = [*PROGRAM, "demo", "--users", "20000", "--data-dir", str(folder.path)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with contextlib.closing(Accounts(folder.accounts)) as accounts:
+        until(accounts.apps, 30)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert b"Traceback" not in out + err
+        assert accounts.apps() == []
+
+
+def test_live_people_come_over_real_websockets_until_ctrl_c(run: Run, tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "data").prepare().path
+    alone = command("demo", *SMALL, "--live", folder=folder)
+    assert alone.returncode == 69
+    assert "serve" in alone.stderr
+    far_end = run(folder=folder)
+    words = [*PROGRAM, "demo", *SMALL, "--live", "--rate", "20", "--data-dir", str(folder)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        until(lambda: "demo" in far_end.status()["apps"], 60)
+        with contextlib.closing(Accounts(far_end.folder.accounts)) as accounts:
+            token = accounts.add_token("demo", ["admin"], NOW)
+        until(lambda: far_end.ask("/live/users/count", token, "demo") >= 5, 60)
+        rows = until(lambda: far_end.ask("/live/events", token, "demo"), 60)
+        assert {row["app_id"] for row in rows} == {"demo"}
+        assert far_end.command("compact").returncode == 0, "the trickle holds nobody up"
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "events were acknowledged" in out.splitlines()[-1]
+    assert not out.splitlines()[-1].startswith("0 ")
