@@ -135,6 +135,12 @@ class ClickHouseStore(Forgetting, Store):
             found = outside.ask(
                 "SELECT 1 FROM system.databases WHERE name = %(name)s", {"name": database}
             )
+            tables = outside.ask(
+                "SELECT name FROM system.tables"
+                " WHERE database = %(name)s AND name = 'schema_version'",
+                {"name": database},
+            )
+            # Only if it is missing: a cluster does it on every server, so every server must live.
             if not found:
                 outside.ask(f"CREATE DATABASE IF NOT EXISTS {database}{everywhere}", deadline_s=60)
         finally:
@@ -143,11 +149,12 @@ class ClickHouseStore(Forgetting, Store):
         if cluster:
             path = f"/clickhouse/tables/{database}/schema_version"
             kind = f"ReplicatedMergeTree('{path}', '{{shard}}-{{replica}}')"
-        self._door.ask(
-            f"CREATE TABLE IF NOT EXISTS {database}.schema_version{everywhere}"
-            f" (version Int64) ENGINE = {kind} ORDER BY version",
-            deadline_s=60,
-        )
+        if not tables:
+            self._door.ask(
+                f"CREATE TABLE IF NOT EXISTS {database}.schema_version{everywhere}"
+                f" (version Int64) ENGINE = {kind} ORDER BY version",
+                deadline_s=60,
+            )
         ((version,),) = self._door.ask("SELECT max(version) FROM schema_version")
         if version > VERSION:
             raise StorageFault(
