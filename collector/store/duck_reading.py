@@ -9,11 +9,10 @@ from typing import Any
 
 import duckdb
 
-from collector.store import queries
+from collector.store import glance, queries
 from collector.store.dialect import DUCKDB, render
 from collector.store.duck_file import DuckFile
 from collector.store.interface import Glance, Stored
-from collector.store.window import DAY_MS
 from tracking.errors import StorageFault
 
 SLICE = 5_000
@@ -53,24 +52,7 @@ class DuckReading:
                 late.cancel()
 
     def quickglance(self, app_id: str, now_ms: int) -> Glance:
-        start, middle, end = now_ms - 2 * DAY_MS, now_ms - DAY_MS, now_ms + 1
-        span = {"app": app_id, "start": start, "middle": middle, "end": end}
-        ((starts, errors, starts_before, errors_before),) = self._read(
-            queries.STARTS_AND_ERRORS, **span
-        )
-        ((installs, installs_before),) = self._read(queries.INSTALLS, **span)
-        ((users,),) = self._read(queries.USERS, app=app_id, start=middle, end=end)
-        ((users_before,),) = self._read(queries.USERS, app=app_id, start=start, end=middle)
-        return Glance(
-            installs,
-            users,
-            starts,
-            errors,
-            installs_before,
-            users_before,
-            starts_before,
-            errors_before,
-        )
+        return glance.quickglance(self.ask, app_id, now_ms)
 
     def newest(self, app_id: str, since_ms: int, limit: int) -> list[tuple[Stored, bool]]:
         rows = self._read(queries.NEWEST, app=app_id, since=since_ms, limit=limit)

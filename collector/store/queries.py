@@ -1,55 +1,21 @@
-"""The questions, in SQL that both engines speak.
+"""What the embedded engine is asked by itself; every value is bound by name.
 
-Derived tables, integer milliseconds, no dialect's date functions; every value is bound by name.
-What the words mean stands in NUCLEUS.md §6: *users(interval)* are the distinct userIds seen in
-it, and the anonymous identities (anonId, else device) of those devices that named no user in it.
+What is asked of either engine stands in the other modules of questions.
 """
 
 from __future__ import annotations
 
-# One device is one anonymous identity, also when only some of its events carry the anonId, or when
-# a client makes a new one at each launch.
-USERS = """
-SELECT
-  (SELECT count(DISTINCT user_id) FROM events
-   WHERE app_id = $app AND ts >= $start AND ts < $end AND user_id <> '')
-  +
-  (SELECT count(DISTINCT CASE WHEN anon_id <> '' THEN anon_id ELSE device_id END) FROM (
-     SELECT device_id, max(anon_id) AS anon_id FROM events
-     WHERE app_id = $app AND ts >= $start AND ts < $end
-     GROUP BY device_id HAVING max(user_id) = ''
-   ) AS nameless)
-"""
-
-STARTS_AND_ERRORS = """
-SELECT
-  coalesce(sum(CASE WHEN kind = 'init' AND ts >= $middle THEN 1 ELSE 0 END), 0),
-  coalesce(sum(CASE WHEN kind = 'error' AND ts >= $middle THEN 1 ELSE 0 END), 0),
-  coalesce(sum(CASE WHEN kind = 'init' AND ts < $middle THEN 1 ELSE 0 END), 0),
-  coalesce(sum(CASE WHEN kind = 'error' AND ts < $middle THEN 1 ELSE 0 END), 0)
-FROM events WHERE app_id = $app AND ts >= $start AND ts < $end AND kind IN ('init', 'error')
-"""
-
-INSTALLS = """
-SELECT
-  coalesce(sum(CASE WHEN first_ts >= $middle THEN 1 ELSE 0 END), 0),
-  coalesce(sum(CASE WHEN first_ts < $middle THEN 1 ELSE 0 END), 0)
-FROM (
-  SELECT id, min(first_ts) AS first_ts FROM seen
-  WHERE app_id = $app AND kind = 'device' AND first_ts > 0 GROUP BY id
-) AS firsts
-WHERE first_ts >= $start AND first_ts < $end
-"""
-
 NEWEST = """
-SELECT e.*, coalesce(d.first_ts = e.ts, false) AS first_time
-FROM (
+WITH e AS MATERIALIZED (
   SELECT * FROM events WHERE app_id = $app AND recv_ts >= $since
   ORDER BY recv_ts DESC, ts DESC, key_a LIMIT $limit
-) AS e
+)
+SELECT e.*, coalesce(d.first_ts = e.ts, false) AS first_time
+FROM e
 LEFT JOIN (
   SELECT id, min(first_ts) AS first_ts FROM seen
-  WHERE app_id = $app AND kind = 'device' AND first_ts > 0 GROUP BY id
+  WHERE app_id = $app AND kind = 'device' AND first_ts > 0 AND id IN (SELECT device_id FROM e)
+  GROUP BY id
 ) AS d ON d.id = e.device_id
 ORDER BY e.recv_ts DESC, e.ts DESC, e.key_a
 """
