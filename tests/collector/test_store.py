@@ -1,180 +1,20 @@
-"""Once and only once: the store by itself, on a real file (SECURITY.md, threats 54 and 55)."""
+"""What the embedded engine promises beside the other one (tests/engines): memory, files, walls."""
 
 from __future__ import annotations
 
-import json
 import random
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import duckdb
 import pytest
-from collectors import DAY, HOUR, NOW, row
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from collectors import DAY, NOW
 
-from collector.ingest import Ingest
 from collector.store.duck import DuckStore
-from collector.store.interface import CLOCK_NOT_BELIEVED, Stored
 from collector.store.window import AHEAD_MS, REMEMBERED_DAYS, Window
-from tracking.dates import newest
 from tracking.errors import StorageFault
-from tracking.nucleus import parse_frame
 
 Opened = Callable[..., DuckStore]
-
-
-def heard(frame: object, received_ms: int) -> list[Stored]:
-    """Return the rows of a frame that arrives then."""
-    ingest = Ingest.__new__(Ingest)
-    ingest.counts = Counter()
-    parsed = parse_frame(json.dumps(frame), require_ids=True)
-    repeats = parsed.has_confirmation
-    return ingest.rows("A", parsed.events, received_ms, newest(parsed.events), repeats=repeats)
-
-
-def all_of(store: DuckStore) -> list[Stored]:
-    return [one for rows in store.export("A") for one in rows]
-
-
-def event(**more: Any) -> dict[str, Any]:
-    return {
-        "confirmation": "0.5",
-        "data": [{"type": "event", "name": "E", "machineId": "m", **more}],
-    }
-
-
-@pytest.mark.parametrize(
-    "date",
-    [
-        pytest.param(NOW, id="now"),
-        pytest.param(NOW - 5 * HOUR, id="today"),
-        pytest.param(NOW - 2 * DAY, id="at the edge of the memory"),
-        pytest.param(NOW - 3 * DAY - 1, id="just outside the memory"),
-        pytest.param(NOW - 50 * DAY, id="late"),
-        pytest.param(NOW - 59 * DAY, id="about to be too old"),
-        pytest.param(NOW - 61 * DAY, id="too old, clamped"),
-        pytest.param(0, id="1970"),
-        pytest.param("0", id="1970 as text"),
-        pytest.param("2100-01-01T00:00:00Z", id="2100"),
-        pytest.param("NaN", id="not a number"),
-        pytest.param("rubbish", id="unreadable"),
-        pytest.param(None, id="none"),
-        pytest.param(NOW + 5 * 60_000, id="a little ahead"),
-        pytest.param(NOW + 20 * 60_000, id="ahead, clamped the first time only"),
-        pytest.param(NOW + 30 * DAY, id="a month ahead"),
-    ],
-)
-@pytest.mark.parametrize("id_", [None, "a1"])
-def test_s4_54_55_a_repeat_is_stored_once_whenever_it_comes(
-    opened: Opened, date: Any, id_: str | None
-) -> None:
-    frame = event(date=date, id=id_, payload={"n": 1})
-    store = opened()
-    assert store.write(heard(frame, NOW)) == 1
-    days = (2, 3, 4, 10, 30, 59, 90, 91)
-    for later in (0, 1, HOUR, *(day * DAY for day in days)):
-        assert store.write(heard(frame, NOW + later)) == 0, f"after {later} ms"
-        if later in (HOUR, 4 * DAY, 30 * DAY, 90 * DAY):
-            store = opened(NOW + later)
-            assert store.write(heard(frame, NOW + later)) == 0, f"opened again after {later} ms"
-    assert len(all_of(store)) == 1
-
-
-@pytest.mark.parametrize(
-    ("date", "believed"),
-    [(0, False), ("2100-01-01", False), ("NaN", False), ("0", False), (NOW - 1, True)],
-)
-def test_55_a_date_that_is_not_believed_is_the_receipt_and_says_so(
-    opened: Opened, date: Any, believed: bool
-) -> None:
-    store = opened()
-    store.write(heard(event(date=date), NOW))
-    (kept,) = all_of(store)
-    assert kept.recv_ts == NOW
-    believed_at = (NOW - 1, 0) if believed else (NOW, CLOCK_NOT_BELIEVED)
-    assert (kept.ts, kept.flags & CLOCK_NOT_BELIEVED) == believed_at
-
-
-def test_55_an_event_without_a_date_said_nothing_to_disbelieve(opened: Opened) -> None:
-    (kept,) = heard(event(), NOW)
-    assert (kept.ts, kept.said_ts, kept.flags) == (NOW, 0, 0)
-
-
-def test_s17_a_wall_time_client_repeats_in_another_frame_and_is_stored_once(
-    opened: Opened,
-) -> None:
-    old = {"appType": "electron", "event": "E", "moduleVersion": "1.13.1", "machineId": "m"}
-    first = {**old, "date": NOW + 9 * HOUR}
-    store = opened()
-    store.write(heard({"data": [first]}, NOW))
-    for hours in (1, 30, 200):
-        newer = {**old, "event": "F", "date": NOW + (9 + hours) * HOUR}
-        assert store.write(heard({"data": [first, newer]}, NOW + hours * HOUR)) == 1
-    kept = [one for one in all_of(store) if one.name == "E"]
-    assert [one.ts for one in kept] == [NOW]
-
-
-def test_54_the_same_id_with_other_content_suppresses_nothing(opened: Opened) -> None:
-    victim = {"type": "event", "name": "PAID", "id": 7, "date": NOW, "machineId": "m"}
-    attacks = [
-        {**victim, "payload": {"x": 1}},
-        {**victim, "date": NOW - 1},
-        {**victim, "name": "OTHER"},
-        {**victim, "sessionId": 1},
-        {**victim, "machineId": "n"},
-        {**victim, "type": "error"},
-    ]
-    store = opened()
-    for attack in attacks:
-        assert store.write(heard({"data": [attack]}, NOW)) == 1
-    assert store.write(heard({"data": [victim]}, NOW)) == 1
-    assert store.write(heard({"data": [*attacks, victim]}, NOW + 1)) == 0
-
-
-def test_a3_what_an_sdk_rewrites_at_each_send_makes_no_other_event(opened: Opened) -> None:
-    store = opened()
-    assert store.write(heard(event(id=1, date=NOW, anonId="a"), NOW)) == 1
-    assert store.write(heard(event(id=1, date=NOW, anonId="b", userId="u"), NOW)) == 0
-    assert store.write(heard(event(id=1, date=NOW, payload={"a": 1, "b": 2}), NOW)) == 1
-    assert store.write(heard(event(id=1, date=NOW, payload={"b": 2, "a": 1}), NOW)) == 0
-
-
-def test_repeats_inside_one_batch_are_stored_once_and_in_order(opened: Opened) -> None:
-    store = opened()
-    batch = [row(name=name) for name in "ABACBAD"]
-    assert store.write(batch) == 4
-    assert [one.name for one in all_of(store)] == ["A", "B", "C", "D"]
-    assert store.write([row(name=name) for name in "DEAF"]) == 2
-    assert [one.name for one in all_of(store)] == ["A", "B", "C", "D", "E", "F"]
-
-
-def test_s6_what_has_neither_id_nor_date_is_new_unless_its_sender_repeats(opened: Opened) -> None:
-    click = {"type": "event", "name": "CLICK", "machineId": "m"}
-    store = opened()
-    for n in range(3):
-        assert store.write(heard({"data": [click, click]}, NOW + n)) == 2
-    assert store.write(heard({"confirmation": "0.1", "data": [click]}, NOW)) == 1
-    assert store.write(heard({"confirmation": "0.2", "data": [click]}, NOW + DAY)) == 0
-    assert store.write(heard({"data": [{**click, "id": 1}]}, NOW)) == 1
-    assert store.write(heard({"data": [{**click, "id": 1}]}, NOW + 9 * DAY)) == 0
-
-
-def test_half_a_key_in_common_is_no_repeat(opened: Opened) -> None:
-    store = opened()
-    assert store.write([row(key_a=1, key_b=1)]) == 1
-    assert store.write([row(key_a=1, key_b=2), row(key_a=1, key_b=1)]) == 1
-    assert store.write([row(key_a=1, key_b=-(2**63)), row(key_a=-(2**63), key_b=1)]) == 2
-
-
-def test_a_clock_that_jumps_makes_no_doubles(opened: Opened) -> None:
-    store = opened()
-    assert store.write([row()]) == 1
-    ahead = NOW + 20 * DAY
-    assert store.write([row(name="ahead", ts=ahead, recv_ts=ahead)]) == 1
-    assert store.write([row(recv_ts=NOW + 1)]) == 0
-    assert store.write([row(name="ahead", ts=ahead, recv_ts=NOW + 2)]) == 0
 
 
 def test_the_memory_of_keys_is_bounded_by_days() -> None:
@@ -200,54 +40,6 @@ def test_a_filter_forgets_nothing_and_errs_seldom_in_few_bytes() -> None:
     others = {dice.randrange(-(2**63), 2**63) for _ in range(100_000)} - set(known)
     assert len(keys.perhaps(others)) < 100
     assert keys.size_bytes <= 32 * len(known)
-
-
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(data=st.data())
-def test_54_random_repeats_over_a_year_of_restarts_are_stored_once(
-    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = tmp_path_factory.mktemp("store") / "events.duckdb"
-    store = DuckStore(path, NOW)
-    dates = st.sampled_from(
-        [None, "x", 0, *(NOW + d * DAY + o for d in (-70, -59, -3, -2, 0, 1, 40) for o in (0, 1))]
-    )
-    known: set[tuple[Any, ...]] = set()
-    now = NOW
-    try:
-        for _ in range(data.draw(st.integers(1, 12))):
-            now += data.draw(st.sampled_from([0, 1, HOUR, DAY, 3 * DAY, 17 * DAY]))
-            if data.draw(st.booleans()):
-                store.close()
-                store = DuckStore(path, now)
-            said = data.draw(st.lists(st.tuples(dates, st.sampled_from([None, 1])), max_size=5))
-            frames = [event(date=date, id=id_)["data"][0] for date, id_ in said]
-            fresh = {s for s in said if s not in known}
-            assert store.write(heard({"confirmation": "0", "data": frames}, now)) == len(fresh)
-            known |= fresh
-        assert len(all_of(store)) == len(known)
-    finally:
-        store.close()
-
-
-def test_text_of_every_kind_comes_back(opened: Opened) -> None:
-    odd = ["a\0b", "'; DROP TABLE events; --", "✓ü😀", '"\\', "x" * 30_000, "\u202e", "\n\r\t"]
-    store = opened()
-    store.write([row(name=text, user_id=text) for text in odd])
-    assert [(one.name, one.user_id) for one in all_of(store)] == [(text, text) for text in odd]
-
-
-def test_a_row_that_cannot_be_stored_harms_no_later_one(opened: Opened) -> None:
-    store = opened()
-    for _ in range(2):
-        with pytest.raises(duckdb.Error):
-            store.write([row(name="good"), row()._replace(name="\ud800", key_a=1)])
-    assert store.write([row(name="good"), row(name="other", device_id="e")]) == 2
-    assert [one.name for one in all_of(store)] == ["good", "other"]
-    assert store.quickglance("A", NOW).installs == 2
-    assert [one.name for one in all_of(opened())] == ["good", "other"]
 
 
 def test_a_file_of_another_format_is_refused_and_left(opened: Opened, tmp_path: Any) -> None:

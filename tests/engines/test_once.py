@@ -177,7 +177,7 @@ def test_a_clock_that_jumps_makes_no_doubles(opened: Opened) -> None:
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_54_random_repeats_over_a_year_of_restarts_are_stored_once(
