@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import websocket
@@ -32,6 +33,19 @@ def event(name: str = "E", **more: Any) -> dict[str, Any]:
 
 def data(*events: Any, **more: Any) -> dict[str, Any]:
     return {**more, "data": list(events)}
+
+
+def person(app: AppOf, user_id: str) -> Any:
+    """Return what the Data API says of a user and of their sessions."""
+    path = f"/api/v1/apps/{app.id}/users/{quote(user_id, safe='')}"
+    status, said, _ = app.far_end.request("GET", path, headers={"Authorization": app.token})
+    assert status == 200, said
+    return said
+
+
+def today(app: AppOf, path: str) -> Any:
+    """Ask about yesterday and today."""
+    return app.ask(f"{path}?start={now_ms() - DAY}&end={now_ms() + HOUR}")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +153,7 @@ def test_s9_a_quoted_user_is_the_user(app: AppOf) -> None:
     app.say(data(event(id=2, userId="bob-1", machineId="m2")))
     assert [e["userId"] for e in app.stored] == ["bob-1", "bob-1"]
     assert app.glance()["users"] == 1
+    assert {device["_id"] for device in person(app, "bob-1")["user"]["devices"]} == {"m", "m2"}
 
 
 @pytest.mark.parametrize(
@@ -195,6 +210,8 @@ def test_s13_an_old_error_is_an_error_with_its_name(app: AppOf) -> None:
     assert [(e["type"], e["name"]) for e in app.stored] == [("error", "weird")]
     assert app.glance()["errors"] == 1
     assert app.ask("/live/events")[0]["type"] == "error:weird"
+    assert [sum(days.values()) for days in today(app, "/analytics/errors").values()] == [1]
+    assert set(today(app, "/analytics/errors")) == {"weird"}
 
 
 def dated() -> dict[str, Any]:
@@ -275,6 +292,8 @@ def test_s19_who_is_named_before_the_init_starts_once(app: AppOf) -> None:
     app.say(data(init(sessionId=1, userId="u")))
     glance = app.glance()
     assert (glance["appStarts"], glance["installs"], glance["users"]) == (1, 1, 1)
+    (session,) = person(app, "u")["sessions"]
+    assert (session["session"], session["actions"], session["device"]) == ("1", 2, "m")
 
 
 def test_s20_a_page_view_alone_installs_and_does_not_start(app: AppOf) -> None:
@@ -286,14 +305,23 @@ def test_s20_a_page_view_alone_installs_and_does_not_start(app: AppOf) -> None:
     rows = app.ask("/live/events")
     assert {r["type"] for r in rows} == {"$pageview"}
     assert {r["data"]["name"] for r in rows} == {"/index.html", "/other"}
+    (session,) = person(app, "m")["sessions"]
+    assert (session["session"], session["actions"], session["errors"]) == ("1", 2, 0)
 
 
 def test_s21_properties_are_stored_whole_with_their_nulls_and_whose_they_are(app: AppOf) -> None:
-    """The second set replaces the first when it is read (A11); null says that a key goes (A10)."""
-    first = {"type": "props", "id": 1, "payload": {"plan": "pro", "age": 3}, **dated()}
-    second = {"type": "props", "id": 2, "payload": {"plan": None, "n": 1}, **dated()}
-    third = {"type": "props", "id": 3, "data": {"seats": 2}, **dated()}  # A9
-    assert app.say(data(first, second, third)) == {"reportedIds": [1, 2, 3]}
+    """Each set replaces the one before (A11); null says that a key goes (A10)."""
+    at = now_ms()
+    who = {"type": "props", "machineId": "m", "userId": "u"}
+    first = {**who, "id": 1, "date": at - 3, "payload": {"plan": "pro", "age": 3}}
+    second = {**who, "id": 2, "date": at - 2, "payload": {"plan": None, "n": 1}}
+    third = {**who, "id": 3, "date": at - 1, "data": {"seats": 2}}  # A9
+    sets = [({"plan": "pro", "age": 3}, first), ({"n": 1}, second), ({"seats": 2}, third)]
+    for props, said in sets:
+        assert app.say(data(said)) == {"reportedIds": [said["id"]]}
+        assert person(app, "u")["user"]["props"] == props
+    app.say(data(first))  # an old set that comes again changes nothing
+    assert person(app, "u")["user"]["props"] == {"seats": 2}
     assert [(e["type"], e["deviceId"], e["payload"]) for e in app.stored] == [
         ("props", "m", first["payload"]),
         ("props", "m", second["payload"]),
@@ -312,6 +340,8 @@ def test_s22_a_userid_with_properties_names_the_user_and_keeps_them(app: AppOf) 
         ("userid", "u3", None),
     ]
     assert app.glance()["users"] == 3
+    assert person(app, "u")["user"]["props"] == {"x": 1}
+    assert person(app, "u2")["user"]["props"] == {}
 
 
 def test_s23_another_apps_queue_is_acknowledged_and_counts_nowhere(app: AppOf) -> None:
@@ -395,6 +425,7 @@ def test_s28_a_session_is_the_same_as_number_and_as_text(app: AppOf) -> None:
     app.say(data(event(id=1, sessionId="315091", date=at)))  # the same event, sent after a reload
     app.say(data(event(id=2, sessionId="315091", date=at)))
     assert [(e["id"], e["sessionId"]) for e in app.stored] == [(1, "315091"), (2, "315091")]
+    assert [s["actions"] for s in person(app, "m")["sessions"]] == [2]
 
 
 def test_s29_d15_a_post_is_answered_and_makes_nobody_live(app: AppOf) -> None:
@@ -476,3 +507,6 @@ def test_56_two_devices_that_claim_one_user_keep_what_each_of_them_said(app: App
         ("victim", "theirs", {"plan": "pro"}),
         ("victim", "attacker", {"plan": "free"}),
     ]
+    user = person(app, "victim")["user"]
+    assert user["verified"] is False  # nothing proves who sent them
+    assert user["propsByDevice"] == {"theirs": {"plan": "pro"}, "attacker": {"plan": "free"}}

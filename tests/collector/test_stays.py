@@ -7,10 +7,11 @@ import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
-from collectors import DAY, HOUR, NOW, Collector, now_ms, until
+from collectors import DAY, HOUR, NOW, AppOf, Collector, now_ms, until
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -22,6 +23,7 @@ from collector.stays import CELL_MS, MOST_A_WRITE, UNSEEN_MS, StayLog, Stays, Wh
 from collector.store.duck import DuckStore
 from collector.store.interface import Beat
 from collector.tombstones import Tombstones
+from tracking.dates import iso
 from tracking.errors import StorageFault
 from tracking.events import Event, Kind
 from tracking.nucleus import normal_platform, parse_frame
@@ -398,6 +400,27 @@ def test_a_socket_that_closed_and_one_that_a_drain_closes_have_left_their_stay(
         ("A", "web", "9", ""),
     }
     assert all(began <= b.first_ts <= b.last_ts <= now_ms() for b in beats)
+
+
+def test_the_close_of_a_socket_is_the_last_that_was_seen_and_ends_the_session(app: AppOf) -> None:
+    at = now_ms() - 5 * MINUTE
+    init = {"type": "init", "date": at, "sessionId": 7, "userId": "u", "deviceId": "d"}
+    app.say({"data": [init]})
+    closed = now_ms()
+    path = f"/api/v1/apps/{app.id}/users/u"
+
+    def said() -> Any:
+        return app.far_end.request("GET", path, headers={"Authorization": app.token})[1]
+
+    def last_seen() -> float:
+        return datetime.fromisoformat(said()["user"]["lastSeen"]).timestamp() * 1000
+
+    until(lambda: last_seen() >= closed - 1000)
+    (session,) = said()["sessions"]
+    assert (session["start"], session["end"]) == (iso(at), iso(at))  # of its events alone
+    span = f"start={at - DAY}&end={at + DAY}"
+    (seconds,) = app.ask(f"/analytics?{span}")["avgSessionDuration"].values()
+    assert 300 <= seconds < 320
 
 
 def test_a_kill_loses_no_stay_that_ended_before(run: Callable[..., Collector]) -> None:
