@@ -194,8 +194,8 @@ def test_the_task_of_a_server_is_wired_and_ends_with_it(tmp_path: Path) -> None:
     assert told(store)
     far_end = Collector(folder)
     try:
-        until(lambda: not told(store), 20)
+        until(lambda: "swept erased rows=" in Path(far_end.log.name).read_text(), 20)
+        assert not told(store)
         assert far_end.stop() == 0
     finally:
         far_end.kill()
-    assert "swept erased rows=" in Path(far_end.log.name).read_text()
