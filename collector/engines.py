@@ -109,4 +109,6 @@ def sharing_of(
     assert isinstance(store, ClickHouseStore)
     shared = Shared(store.door)
     sync = AccountSync(folder.accounts, shared, accounts.forget)
-    return Sharing(shared, sync, presence, limits, erased)
+    sharing = Sharing(shared, sync, presence, limits, erased)
+    store.collector = sharing.id
+    return sharing

@@ -12,12 +12,14 @@ was told by them, so that an erasure that was interrupted is finished by doing i
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from collector.store.clickhouse_address import Address
 from collector.store.clickhouse_door import Door
 from collector.store.clickhouse_mutations import NOBODY, Mutations
+from collector.store.clickhouse_shared import Shared
 from collector.store.interface import (
     TABLES,
     Attribute,
@@ -35,6 +37,8 @@ from collector.store.mentions import spellings
 
 SLICE: Final = 10_000
 ASK_S: Final = 120.0
+ALIVE_S: Final = 10  #: Who was silent for longer is no collector (collector.sharing).
+HEARD_S: Final = 2.0  #: Within so many seconds one that lives hears of an erasure.
 
 _USER = "user_id IN %(users)s"
 _DEVICE = "device_id IN %(devices)s"
@@ -87,8 +91,12 @@ class Forgetting:
     where: Address
     _door: Door
     _mutations: Mutations
+    collector = ""  #: The id under which this process shares the engine, if it does.
 
     def erase(self, app_id: str, *, users: Sequence[str], devices: Sequence[str]) -> int:
+        if Shared(self._door).alive(ALIVE_S) - {self.collector}:
+            # They are to heed the tombstones, and to have written what they took before.
+            time.sleep(HEARD_S)
         values: dict[str, object] = {
             "app": app_id,
             "users": tuple(users) or NOBODY,

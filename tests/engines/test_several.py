@@ -190,6 +190,28 @@ def test_a_collector_that_is_killed_takes_its_devices_and_nothing_else_with_it(
     until(lambda: other.ask("/live/users/count", token) == 0, 30)
 
 
+def test_who_is_erased_on_one_does_not_come_back_through_the_other(pair: Pair) -> None:
+    token = known_to_both(pair, "stats:read", "users:delete")
+    mine = [
+        {
+            "type": "event",
+            "name": "E",
+            "id": n,
+            "date": "2026-11-20T10:00:00Z",
+            "deviceId": f"d-{user}",
+            "userId": user,
+        }
+        for n, user in enumerate(["ann", "ann", "bob"])
+    ]
+    pair[0].say({"data": mine})
+    path = "/api/v1/apps/A/users/ann"
+    status, said, _ = pair[0].request("DELETE", path, headers={"Authorization": token})
+    assert status == 204, said
+    for far_end in pair:  # at once: the erasure waited until the other had heard of it
+        assert far_end.say({"data": mine})["reportedIds"] == [0, 1, 2]
+        assert [row["userId"] for row in far_end.export()] == ["bob"]
+
+
 def test_a_killed_engine_costs_no_acknowledged_event_and_its_return_is_noticed(
     start: Callable[..., Collector], another_clickhouse: Callable[[], ClickHouse]
 ) -> None:
