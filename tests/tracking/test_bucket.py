@@ -244,6 +244,34 @@ def test_a_long_bulk_body_is_understood_in_steps_and_too_many_items_are_refused(
     assert "at most 10000" in errors("bulk", f"[{','.join(['1'] * 10_001)}]")[0]
 
 
+def test_a_call_with_every_field_that_there_is_has_none_that_nobody_knows() -> None:
+    shared = {"userId": "u", "attributes": {}, "context": {}, "timestamp": None, "type": "x"}
+    full = {
+        "user": shared,
+        "company": shared | {"companyId": "c"},
+        "event": shared | {"companyId": "c", "event": "e"},
+    }
+    for method, fields in full.items():
+        assert not call(method, json.dumps(fields)).extra
+        assert call(method, json.dumps(fields | {"future": 1})).extra
+
+
+@pytest.mark.parametrize("field", ["comment", "key"])
+def test_a_text_of_a_feedback_is_text(field: str) -> None:
+    said = {"userId": "u", "featureId": "f", "score": 1, field: 5}
+    assert errors("feedback", json.dumps(said)) == [f"{field}: Expected a string, got `5`"]
+
+
+def test_the_longest_that_is_taken_is_as_long_as_the_limit_says() -> None:
+    assert call("event", json.dumps({"event": "e" * 256, "userId": "u" * 256}))
+    assert len(errors("event", json.dumps({"event": "e" * 257, "userId": "u" * 257}))) == 2
+    item = {"userId": "u", "x": ""}
+    item["x"] = "y" * (32_768 - len(json.dumps(item)))
+    assert call("user", json.dumps(item))
+    item["x"] += "y"
+    assert "the limit is 32768" in errors("user", json.dumps(item))[0]
+
+
 def test_limits_are_arguments() -> None:
     batch = parse_body("user", b'{"userId":"abcd"}', limits=Limits(name_chars=3))
     assert "1 to 3 characters" in batch.rejected[0].message
