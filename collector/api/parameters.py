@@ -143,7 +143,7 @@ class Asked:
         if offset is not None:
             raise RequestFault("utcOffset and tz say the same; name one of them", field="tz")
         if zone not in _zones():
-            raise RequestFault(f"there is no time zone {clip(zone)}", field="tz")
+            raise RequestFault(f"tz is the name of a time zone, got {clip(zone)}", field="tz")
         return Wall(0, ZoneInfo(zone))
 
     def part(self, most: int = MOST_ROWS) -> tuple[int, int]:

@@ -33,7 +33,7 @@ log = logging.getLogger("collector.api")
 
 LOOK_S = 1.0
 TOKEN_S = 5.0  #: How long a first message may take.
-MOST_UNREAD = 16  #: Messages that one client has not read; one more ends it.
+MOST_UNREAD = 16  #: Messages that one client has not taken; one more ends it.
 MOST_WATCHERS = 256  #: Of all apps.
 MOST_MESSAGE_BYTES = 4096
 SCOPE = "users:read"
@@ -42,11 +42,25 @@ UNAUTHORISED, FORBIDDEN, TOO_SLOW, FULL = 4401, 4403, 1013, 1013
 Key = tuple[int, int, int]
 
 
+@dataclass(slots=True, eq=False)
+class _Watcher:
+    """What one of them has not been sent yet, and whether that became too much."""
+
+    unread: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(MOST_UNREAD))
+    slow: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def tell(self, message: bytes) -> None:
+        try:
+            self.unread.put_nowait(message)
+        except asyncio.QueueFull:
+            self.slow.set()
+
+
 @dataclass(slots=True)
 class _Channel:
     """What the watchers of one app are told."""
 
-    queues: set[asyncio.Queue[bytes | None]] = field(default_factory=set)
+    watchers: set[_Watcher] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
     count: int = -1
     rows: dict[Key, tuple[Stored, bool]] = field(default_factory=dict)
@@ -105,11 +119,12 @@ class LiveStream:
                 await socket.close(code, reason)
 
     async def _converse(self, socket: WebSocket, app: str, token: str) -> None:
-        if sum(len(channel.queues) for channel in self._apps.values()) >= MOST_WATCHERS:
+        if sum(len(channel.watchers) for channel in self._apps.values()) >= MOST_WATCHERS:
             raise _Over(FULL, "too many watch already")
-        async with self._watching(app) as queue:
+        async with self._watching(app) as watcher:
             ends = [
-                asyncio.create_task(self._tell(socket, queue)),
+                asyncio.create_task(_tell(socket, watcher)),
+                asyncio.create_task(_until_slow(watcher)),
                 asyncio.create_task(self._guard(socket, app, token)),
                 asyncio.create_task(_until_gone(socket)),
             ]
@@ -138,29 +153,24 @@ class LiveStream:
             except StorageFault as fault:  # it cannot be known just now; the next look will
                 log.warning("could not look at a token code=%s", fault.code)
 
-    async def _tell(self, socket: WebSocket, queue: asyncio.Queue[bytes | None]) -> None:
-        while (message := await queue.get()) is not None:
-            await socket.send_text(message.decode())
-        raise _Over(TOO_SLOW, "what was sent is not read")
-
     # --- one look for all ------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def _watching(self, app: str) -> AsyncIterator[asyncio.Queue[bytes | None]]:
+    async def _watching(self, app: str) -> AsyncIterator[_Watcher]:
         channel = self._apps.setdefault(app, _Channel())
-        queue: asyncio.Queue[bytes | None] = asyncio.Queue(MOST_UNREAD + 1)
-        first = not channel.queues
+        watcher = _Watcher()
+        first = not channel.watchers
         if first:
             await self._look(app, channel)
-        queue.put_nowait(_message("snapshot", channel.count, list(channel.rows.values())))
-        channel.queues.add(queue)
+        watcher.tell(_message("snapshot", channel.count, list(channel.rows.values())))
+        channel.watchers.add(watcher)
         if channel.task is None:
             channel.task = asyncio.create_task(self._follow(app, channel))
         try:
-            yield queue
+            yield watcher
         finally:
-            channel.queues.discard(queue)
-            if not channel.queues and self._apps.get(app) is channel:
+            channel.watchers.discard(watcher)
+            if not channel.watchers and self._apps.get(app) is channel:
                 del self._apps[app]
                 channel.task.cancel()
 
@@ -177,11 +187,8 @@ class LiveStream:
             if not fresh and count == channel.count:
                 continue
             message = _message("change", channel.count, fresh)
-            for queue in list(channel.queues):
-                if queue.qsize() < MOST_UNREAD:
-                    queue.put_nowait(message)
-                elif not queue.full():
-                    queue.put_nowait(None)
+            for watcher in channel.watchers:
+                watcher.tell(message)
 
     async def _look(self, app: str, channel: _Channel) -> None:
         since = self.now_ms() - LIVE_WINDOW_MS
@@ -205,6 +212,16 @@ async def _first_message(socket: WebSocket) -> str:
     except (TimeoutError, msgspec.MsgspecError, KeyError):
         raise _Over(UNAUTHORISED, "the first message is not a token") from None
     return said.get("token", "")
+
+
+async def _tell(socket: WebSocket, watcher: _Watcher) -> None:
+    while True:
+        await socket.send_text((await watcher.unread.get()).decode())
+
+
+async def _until_slow(watcher: _Watcher) -> None:
+    await watcher.slow.wait()
+    raise _Over(TOO_SLOW, "what was sent is not read")
 
 
 async def _until_gone(socket: WebSocket) -> None:

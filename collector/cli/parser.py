@@ -61,11 +61,22 @@ class Commands:
 
 def build() -> argparse.ArgumentParser:
     """Return the parser of everything after ``homing collector``."""
-    from collector.cli import accounts, backup, config, data, demo, export, serve, status, tokens
+    from collector.cli import (
+        accounts,
+        backup,
+        config,
+        data,
+        demo,
+        export,
+        receipts,
+        serve,
+        status,
+        tokens,
+    )
 
     top = Parser(prog=PROG, description="The self-hosted far end: your events on your machine.")
     commands = Commands(top.add_subparsers(dest="command", required=True, metavar="COMMAND"))
-    families = (serve, config, accounts, tokens, export, data, backup, demo, status)
+    families = (serve, config, accounts, tokens, export, data, backup, demo, receipts, status)
     for family in families:
         family.register(commands)
     return top
