@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -270,6 +271,16 @@ class Collector(Process):
             events = [json.loads(line) for line in lines]
         file.unlink()
         return events
+
+    def data(self, app_id: str, path: str) -> Any:
+        """Ask the Data API, with a token made for it; return the JSON that it answers."""
+        token = json.loads(self.command("token", "add", app_id))["token"]
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/api/v1/apps/{app_id}{path}",
+            headers={"Authorization": token},
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)
 
 
 def declared(app_id: str, endpoint: str | None = None) -> str:

@@ -74,6 +74,12 @@ def test_everything_that_the_node_sdk_tracks_arrives_once(
     (huddle,) = [event for event in events if event["name"] == "huddle"]
     assert (huddle["companyId"], huddle["active"], huddle["source"]) == ("other", False, "bucket")
     assert len(events) == EVENTS + 1
+    days = f"start={time.time_ns() // 1_000_000 - 86_400_000}&end={time.time_ns() // 1_000_000 + 1}"
+    counted = collector.data("bench", f"/analytics/events?{days}")["data"]
+    totals = {name: sum(by_day.values()) for name, by_day in counted.items()}
+    assert totals == {"Sent message ♥": EVENTS, "huddle": 1}
+    people = {person["userId"] for person in collector.data("bench", "/users")["data"]}
+    assert people == {"john_doe", "1234567890"}
     with _tables(collector) as ask:
         assert set(ask("kind, id", "seen")) == {
             ("user", "john_doe"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,24 @@ def _assert_all_once(sent: list[dict[str, Any]], arrived: list[dict[str, Any]]) 
     assert [essence(event) for event in arrived] == [essence(event) for event in sent]
 
 
+def _assert_counted(sent: list[dict[str, Any]], collector: Collector) -> None:
+    """The Data API counts each of them, and knows whose they are."""
+    day = f"/analytics/{{}}?start={now_ms() - 86_400_000}&end={now_ms() + 1}"
+    names = Counter(event["name"] for event in sent if event["type"] == "event")
+    counted = collector.data("bench", day.format("events"))["data"]
+    assert {name: sum(days.values()) for name, days in counted.items()} == names
+    errors = collector.data("bench", day.format("errors"))["data"]
+    assert {name: sum(days.values()) for name, days in errors.items()} == {"myCustomError": 1}
+    glance = collector.data("bench", "/analytics/quickglance")["data"]
+    assert (glance["appStarts"], glance["users"], glance["errors"]) == (1, 1, 1)
+    people = collector.data("bench", "/users")
+    assert [person["userId"] for person in people["data"]] == [sent[0]["userId"]]
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def test_pointed_at_the_collector_everything_arrives_once(
     clients: Path, folder: Path, collector: Collector
 ) -> None:
@@ -58,6 +77,7 @@ def test_pointed_at_the_collector_everything_arrives_once(
     arrived = collector.export("bench")
     _assert_all_once(sent, arrived)
     assert {event["deviceId"] for event in arrived} == {sent[0]["machineId"]}
+    _assert_counted(sent, collector)
 
 
 @pytest.mark.parametrize("form", ["ws+unix://{}:", "ws+unix:{}:"])
