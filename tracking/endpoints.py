@@ -301,19 +301,23 @@ class _TrackingRoute(BaseRoute):
                 if frame.refused:
                     self.sink.refused(app_id, frame)
                 arrived = msgspec.structs.replace(origin, received_ms=now_ms())
-                task = asyncio.create_task(self._accept(app_id, frame, arrived))
-                await answers.put(_Pending(frame, size, task))
+                task = asyncio.create_task(self._reply(app_id, frame, arrived))
+                del frame  # understood it is several times its size, and replies may wait for long
+                await answers.put(_Pending(size, task))
             await answers.put(None)
+
+    async def _reply(self, app_id: str, frame: Frame, origin: Origin) -> bytes:
+        receipt = await self._accept(app_id, frame, origin)
+        return golden_reply(frame, unacknowledged=receipt.unsafe(frame))
 
     async def _answer(self, answers: asyncio.Queue[_Pending | None], send: Send) -> None:
         """Send the replies in order; when the far side has gone, only wait for the sink."""
         gone = False
         while (pending := await answers.get()) is not None:
-            receipt = await pending.task
+            reply = await pending.task
             await self.in_flight.leave(pending.size)
             if gone:
                 continue
-            reply = golden_reply(pending.frame, unacknowledged=receipt.unsafe(pending.frame))
             try:
                 await send({"type": "websocket.send", "text": reply.decode()})
             except OSError:
@@ -323,9 +327,8 @@ class _TrackingRoute(BaseRoute):
 class _Pending(msgspec.Struct, frozen=True):
     """A frame on its way to the disk."""
 
-    frame: Frame
     size: int
-    task: asyncio.Task[Receipt]
+    task: asyncio.Task[bytes]
 
 
 def origin_of(scope: Scope, transport: Literal["ws", "http"]) -> Origin:

@@ -20,12 +20,18 @@ from tracking import strict_json
 from tracking.dates import parse_ms
 from tracking.errors import RequestFault
 from tracking.events import Event, Frame, Kind, Limits, RawId, Refusal
-from tracking.lenient import KINDS, MAX_DATE_CHARS, read_event, read_top_level, unquoted
+from tracking.lenient import (
+    KINDS,
+    MAX_DATE_CHARS,
+    MAX_ELEMENTS,
+    read_event,
+    read_top_level,
+    unquoted,
+)
 from tracking.strict_json import ENCODER, Integer
 
 DEFAULT_LIMITS: Final = Limits()
 _CHUNK: Final = 64  #: Elements that the quick road tries at a time in a frame it could not take.
-MAX_ELEMENTS: Final = 262_144  #: Twice what 32 MiB of ordinary events are; junk is smaller.
 _MANY: Final = 1024 * 1024  #: Bytes from which on it pays to look for too many elements.
 _DESCRIBED: Final = 1000  #: Refusals of one frame that get a sentence of their own.
 _BOM: Final = b"\xef\xbb\xbf"
@@ -192,7 +198,7 @@ def _try_quick(data: bytes, limits: Limits, require_ids: bool) -> Frame | None:
 def _patient(data: bytes, limits: Limits, require_ids: bool) -> Generator[None, None, Frame]:
     """Understand a frame piece by piece; what cannot be understood is refused by itself."""
     try:
-        top = read_top_level(data.removeprefix(_BOM))
+        top = yield from read_top_level(data.removeprefix(_BOM))
         if len(top.elements) > MAX_ELEMENTS:
             raise _too_many()
     except RequestFault as fault:

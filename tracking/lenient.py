@@ -7,6 +7,8 @@ has a quick road for frames written the strict way, and both roads lead to the s
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -32,6 +34,8 @@ _FIELDS: Final = frozenset(
     | {"machineId", "appId", "payload", "data", "client", "appType", "moduleVersion", "process"}
     | {"platform", "osVersion", "totalRam", "version", "language", "locale", "arch"}
 )
+MAX_ELEMENTS: Final = 262_144  #: Twice what 32 MiB of ordinary events are; junk is smaller.
+_MOST_MEMBERS: Final = 65_536  #: Of an event; more are more than 256 KiB, whatever they are.
 _MAX_TOPS: Final = 64
 _SHELLS: Final = 2  #: A14: "repeat once".
 
@@ -97,8 +101,8 @@ class _Split(msgspec.Struct, omit_defaults=True):
 _SPLIT: Final = msgspec.json.Decoder(_Split)
 
 
-def read_top_level(data: bytes) -> TopLevel:
-    """Find the elements and the other members of a frame in any of A16's forms.
+def read_top_level(data: bytes) -> Generator[None, None, TopLevel]:
+    """Find the elements and the other members of a frame in any of A16's forms, in steps.
 
     Raises:
         RequestFault: It is no frame.
@@ -107,9 +111,9 @@ def read_top_level(data: bytes) -> TopLevel:
     try:
         split = _SPLIT.decode(data)
         if len(strict_json.ENCODER.encode(split)) != len(data):
-            return _read_any_top_level(data.decode("utf-8", "surrogateescape"))
+            return (yield from _read_any_top_level(data.decode("utf-8", "surrogateescape")))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _read_any_top_level(data.decode("utf-8", "surrogateescape"))
+        return (yield from _read_any_top_level(data.decode("utf-8", "surrogateescape")))
     others = {
         key: bytes(raw).decode("utf-8", "surrogateescape")
         for key, raw in (("appId", split.appId), ("confirmation", split.confirmation))
@@ -118,7 +122,7 @@ def read_top_level(data: bytes) -> TopLevel:
     return _top_level([bytes(raw) for raw in split.data], others)
 
 
-def _read_any_top_level(text: str) -> TopLevel:
+def _read_any_top_level(text: str) -> Generator[None, None, TopLevel]:
     """Walk a frame that msgspec cannot read, or of which it would drop something.
 
     Raises:
@@ -129,7 +133,11 @@ def _read_any_top_level(text: str) -> TopLevel:
     end = len(text)
     tops: dict[str, tuple[int, int]] = {}
     if text[start : start + 1] == "{":
-        for key, value, value_end in strict_json.members(text, start, "frame"):
+        for found in strict_json.members_in_steps(text, start, "frame"):
+            if found is None:
+                yield
+                continue
+            key, value, value_end = found
             if key in tops:
                 raise RequestFault(f"the frame names the key {strict_json.clip(key)} twice")
             if len(tops) > _MAX_TOPS:
@@ -138,11 +146,17 @@ def _read_any_top_level(text: str) -> TopLevel:
         if "data" not in tops:
             raise RequestFault("the frame has no `data`", field="data")
         at, end = tops.pop("data")
-    if strict_json.end_of(text, start, "frame") != len(text):
+    if (yield from strict_json.end_in_steps(text, start, "frame")) != len(text):
         raise RequestFault("the frame is not JSON: something follows it")
     match text[at : at + 1]:
         case "[":
-            places = list(strict_json.elements(text, at, "data"))
+            places = []
+            for place in strict_json.elements_in_steps(text, at, "data"):
+                places += [place] if place else []
+                if place is None or not len(places) % 4_096:
+                    yield
+                if len(places) > MAX_ELEMENTS:  # refused by who asked
+                    break
         case "{":
             places = [(at, end)]
         case _:
@@ -213,7 +227,7 @@ class _Reader:
                 f"{self.field} must be an object, got {strict_json.clip(text)}", field=self.field
             )
         twice: str | None = None
-        for key, start, end in strict_json.members(text, 0, self.field):
+        for key, start, end in islice(strict_json.members(text, 0, self.field), _MOST_MEMBERS):
             if key in self.members and twice is None:
                 twice = key
             self.members[key] = text[start:end]

@@ -11,8 +11,9 @@ half a header, and takes headers of any length. Here every accepted connection b
 
 Invariants:
     1. Who may not come in is closed before its first byte is read.
-    2. A connection that is in the middle of something (header, body, frame, line) has a
-       deadline by which it must have got on; one that is between things has ``idle_s``.
+    2. A connection that is in the middle of something (header, body, frame, line, an answer
+       that it does not read) has a deadline by which it must have got on; one that is between
+       things has ``idle_s``.
     3. The bytes of unfinished requests and frames are bounded, in all.
     4. While nothing is connected, nothing wakes: there is a timer only where a connection is.
 """
@@ -37,6 +38,7 @@ from uvicorn.server import ServerState
 from tracking.errors import RequestFault
 from tracking.events import Limits
 from tracking.http_protocols import Http, Inner, WebSocket
+from tracking.unread import unread_bytes
 
 UNFINISHED_BYTES: Final = 128 * 1024 * 1024  #: Of all connections together (invariant 3).
 SMALL_BYTES: Final = 64 * 1024  #: A connection that holds less is never the one to go.
@@ -55,7 +57,7 @@ class Listener:
         max_per_peer: From one address (one /64 of IPv6), or one process on this machine.
         uncounted: Says of whom ``max_per_peer`` does not hold: a proxy speaks for many.
         header_s: How long a request's header may take, and a new connection's first byte.
-        body_s: How long a body, a frame or a line may stand still.
+        body_s: How long a body, a frame, a line or an unread answer may stand still.
         idle_s: How long a connection may be silent.
         allow: Says whether the peer may come in, by looking at its transport.
         lines: Builds the line protocol for a connection and its peer; None closes this way in.
@@ -202,6 +204,7 @@ class _Connection(asyncio.Protocol):
         self.since: float | None = None  #: When what is arriving began to.
         self.received = 0  #: Bytes since the last look.
         self.completed = 0  #: Messages at the last look.
+        self.unsent: int | None = None  #: Bytes that it had yet to read at the last look.
         self.due = 0.0
         self.timer: asyncio.TimerHandle | None = None
 
@@ -250,10 +253,15 @@ class _Connection(asyncio.Protocol):
             self.listener.leave(self)
 
     def pause_writing(self) -> None:
+        self.unsent = unread_bytes(self.transport)
+        self.look_in(self.listener.body_s)  # from now on: an earlier look would find no progress
         if self.inner is not None:
             self.inner.pause_writing()
 
     def resume_writing(self) -> None:
+        self.unsent = None
+        if self.since is not None:  # it was not read meanwhile, so it could not get on
+            self.since, self.received = self.loop.time(), 0
         if self.inner is not None:
             self.inner.resume_writing()
 
@@ -297,6 +305,14 @@ class _Connection(asyncio.Protocol):
             self.transport.abort()  # it does not even read why
         elif inner is None:
             self.transport.close()
+        elif self.unsent is not None:
+            left = unread_bytes(self.transport)
+            if left > self.unsent - PROGRESS_BYTES:
+                _log.info("closed a connection, it does not read its answers bytes=%d", left)
+                self.transport.abort()
+            else:
+                self.unsent = left
+                self.look_in(listener.body_s)
         elif inner.in_header:
             self.refuse(RequestFault("the header took too long", status=408))
         elif inner.receiving and self.since is not None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Annotated, Final, NoReturn
 
 import msgspec
@@ -36,6 +36,13 @@ Integer = Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 _SPACE = re.compile(r"[ \t\n\r]*+")
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}"]', re.DOTALL)
+#: For skipping: up to some hundred scalars and flat values at a time, or a run of brackets.
+_FLAT = r'(?:[^\[\]{}"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")'
+_RUN = re.compile(
+    rf'(?:{_FLAT}|[\[{{]{_FLAT}{{0,500}}+[\]}}]){{1,500}}+|([\[{{]++)|([\]}}]++)|"', re.DOTALL
+)
+_MOST_RUNS = 1_048_576  #: In one value; a frame of as many events as may be has half as many.
+_PULSE = 4_096  #: Matches between two pulses: some milliseconds.
 _SCALAR = re.compile(r'[^\s,\]}\[{":]++')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PLAIN = re.compile(r'"[^"\\\x00-\x1f]*+"')  #: A string that needs no decoding.
@@ -191,8 +198,19 @@ def members(text: str, at: int, field: str) -> Iterator[tuple[str, int, int]]:
         RequestFault: The object is not one, or a key is no string.
 
     """
-    for key, start, end in _walk(text, at, "{", "}", field):
-        yield str(decode(key, field, keys=0)), start, end
+    for found in members_in_steps(text, at, field):
+        if found is not None:
+            yield found
+
+
+def members_in_steps(text: str, at: int, field: str) -> Iterator[tuple[str, int, int] | None]:
+    """Do the same as :func:`members`, and yield None now and then: a large value takes a while."""
+    for found in _walk(text, at, "{", "}", field):
+        if found is None:
+            yield None
+        else:
+            key, start, end = found
+            yield str(decode(key, field, keys=0)), start, end
 
 
 def elements(text: str, at: int, field: str) -> Iterator[tuple[int, int]]:
@@ -202,7 +220,13 @@ def elements(text: str, at: int, field: str) -> Iterator[tuple[int, int]]:
         RequestFault: The array is not one.
 
     """
-    return ((start, end) for _, start, end in _walk(text, at, "[", "]", field))
+    return (found for found in elements_in_steps(text, at, field) if found is not None)
+
+
+def elements_in_steps(text: str, at: int, field: str) -> Iterator[tuple[int, int] | None]:
+    """Do the same as :func:`elements`, and yield None now and then: a large value takes a while."""
+    for found in _walk(text, at, "[", "]", field):
+        yield None if found is None else found[1:]
 
 
 def end_of(text: str, at: int, field: str) -> int:
@@ -212,7 +236,17 @@ def end_of(text: str, at: int, field: str) -> int:
         RequestFault: There is no value.
 
     """
-    match = _SPACE.match(text, _skip(text, at, field))
+    steps = end_in_steps(text, at, field)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return int(done.value)
+
+
+def end_in_steps(text: str, at: int, field: str) -> Generator[None, None, int]:
+    """Do the same as :func:`end_of`, and yield now and then: a large value takes a while."""
+    match = _SPACE.match(text, (yield from _skip(text, at, field)))
     assert match is not None
     return match.end()
 
@@ -233,8 +267,8 @@ def clip(text: str, *, quoted: bool = True) -> str:
 
 def _walk(
     text: str, at: int, opening: str, closing: str, field: str
-) -> Iterator[tuple[str, int, int]]:
-    """Yield the key, empty in an array, and the extent of each value."""
+) -> Generator[tuple[str, int, int] | None, None, None]:
+    """Yield the key, empty in an array, and the extent of each value; None is a pulse."""
     if text[at : at + 1] != opening:
         _malformed(text, at, field)
     at = skip_space(text, at + 1)
@@ -250,7 +284,7 @@ def _walk(
             if text[at : at + 1] != ":":
                 _malformed(text, at, field)
             at = skip_space(text, at + 1)
-        start, at = at, _skip(text, at, field)
+        start, at = at, (yield from _skip(text, at, field))
         yield key, start, at
         at = skip_space(text, at)
         if text[at : at + 1] == closing:
@@ -260,24 +294,33 @@ def _walk(
         at = skip_space(text, at + 1)
 
 
-def _skip(text: str, at: int, field: str) -> int:
-    """Return where the value at ``at`` ends; only strings and brackets are understood."""
+def _skip(text: str, at: int, field: str) -> Generator[None, None, int]:
+    """Return where the value at ``at`` ends; only strings and brackets are understood.
+
+    Raises:
+        RequestFault: Something is never closed, or it nests more than anybody means.
+
+    """
     first = text[at : at + 1]
     if first not in ("[", "{"):
         scalar = (_STRING if first == '"' else _SCALAR).match(text, at)
         if scalar is None:
             _malformed(text, at, field)
         return scalar.end()
-    open_now = 0
-    for match in _BRACKET.finditer(text, at):
-        found = match[0]
-        if found in "[{":
-            open_now += 1
-        elif found in "]}":
-            open_now -= 1
-            if open_now == 0:
-                return match.end()
-        elif found == '"':
+    open_now = 1
+    for count, match in enumerate(_RUN.finditer(text, at + 1)):
+        if not count % _PULSE and count:
+            if count > _MOST_RUNS:
+                raise RequestFault(f"{field} has too many brackets", field=field, status=413)
+            yield None
+        if match.lastindex == 1:
+            open_now += match.end() - match.start()
+        elif match.lastindex == 2:
+            closed = match.end() - match.start()
+            if closed >= open_now:
+                return match.start() + open_now
+            open_now -= closed
+        elif match[0] == '"':
             break  # a string that never ends
     raise RequestFault(f"{field} is not JSON: a bracket or a string is never closed", field=field)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import websocket
 from on_the_wire import FRAME, LINE, POST, UPGRADE, close_code, is_served, until_closed
 
 SHORT = {"header_s": 0.3, "body_s": 0.3}
@@ -134,3 +136,38 @@ def test_a_websocket_that_answers_no_ping_is_closed(serve: Callable[..., Any]) -
     listening.join(5)
     assert far_end.sink.stored
     alive.close()
+
+
+def test_who_asks_and_never_reads_is_closed(serve: Callable[..., Any]) -> None:
+    far_end = serve(body_s=0.5)
+    ws = far_end.websocket()
+    ws.sock.settimeout(0.3)
+    ids = [{"name": "", "id": "x" * 1000} for _ in range(500)]
+    frame = websocket.ABNF.create_frame(json.dumps({"data": ids}), websocket.ABNF.OPCODE_TEXT)
+    raw = frame.format()
+    with contextlib.suppress(OSError):
+        for _ in range(200):
+            ws.sock.sendall(raw)
+        pytest.fail("sooner or later it is not read either")
+    began = time.monotonic()
+    while far_end.listener.connections and time.monotonic() - began < 10:
+        time.sleep(0.05)  # until the listener has had enough
+    assert not far_end.listener.connections
+    assert is_served(far_end)
+    ws.shutdown()
+
+
+def test_who_reads_slowly_but_steadily_is_kept(serve: Callable[..., Any]) -> None:
+    far_end = serve(body_s=2.0)
+    ws = far_end.websocket()
+    ids = [{"name": "", "id": f"{n}" + "x" * 1000} for n in range(500)]
+    frame = websocket.ABNF.create_frame(json.dumps({"data": ids}), websocket.ABNF.OPCODE_TEXT)
+    raw, count = frame.format(), 30
+    # More than sockets hold: the rest waits in the server, far longer than two seconds.
+    sending = threading.Thread(target=ws.sock.sendall, args=(raw * count,))
+    sending.start()
+    for _ in range(count):
+        time.sleep(0.2)  # the pace of a slow line
+        assert len(json.loads(ws.recv())["reportedIds"]) == 500
+    sending.join(10)
+    ws.close()
