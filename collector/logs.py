@@ -24,7 +24,7 @@ from typing import Literal
 #: What may follow a sentence: counts, sizes, times, places of this program; nothing a sender chose.
 FIELDS = frozenset(
     {"bytes", "code", "connections", "events", "host", "limit", "port", "seconds", "spread_s"}
-    | {"waiting"}
+    | {"days", "format", "of", "rows", "to", "waiting"}
 )
 _log = logging.getLogger("collector.logs")
 _OURS = ("collector", "tracking")

@@ -96,7 +96,7 @@ class Upkeep:
                 before_ms = self.now_ms() - days * DAY_MS
                 rows = await self.writer.run(_purge(self.store, app_id, before_ms))
                 self._purged[app_id] = today
-                log.info("retention app=%s days=%d rows=%d", app_id, days, rows)
+                log.info("removed what is too old days=%d rows=%d", days, rows)
         if await self._compacted(now_s, idle=idle):
             return
         if self.checkpoint is not None and idle and self._logged != self._written:
@@ -120,7 +120,7 @@ class Upkeep:
         began_s = self.now_s()
         await asyncio.to_thread(self.store.compact)
         self._owed_since_s = None
-        log.info("swept erased rows=%d seconds=%.1f", owed, self.now_s() - began_s)
+        log.info("swept erased rows=%d seconds=%g", owed, round(self.now_s() - began_s, 1))
         return True
 
 

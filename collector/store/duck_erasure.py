@@ -113,8 +113,9 @@ def erase(cursor: Cursor, app: str, users: Sequence[str], devices: Sequence[str]
     gone = {("device", id_) for id_ in devices} | {("user", id_) for id_ in users}
     others = [(kind, id_) for kind, id_ in shared if id_ and (kind, id_) not in gone]
     if others:  # their first sight may have been an event that goes now
+        themselves = WHOSE[Seen]
         cursor.execute(
-            f"DELETE FROM seen WHERE app_id = $app AND last_ts = 0 AND NOT ({WHOSE[Seen]}) AND ("
+            f"DELETE FROM seen WHERE app_id = $app AND last_ts = 0 AND NOT ({themselves}) AND ("
             "(kind = 'device' AND id IN (SELECT unnest($shared::VARCHAR[]))) OR (kind = 'user'"
             f" AND (id, first_ts) IN (SELECT user_id, ts {doomed})))",
             {**theirs, "shared": [id_ for kind, id_ in others if kind == "device"]},

@@ -45,9 +45,9 @@ def migrate(path: Path, version: int, progress: Progress | None = None) -> None:
         StorageFault: There is no room for the new file beside it, or the disk fails.
 
     """
-    told = progress or _Said(path)
+    told = progress or _Said()
     for number in range(version, max(STEPS) + 1):
-        log.info("migrating file=%s format=%d to=%d", path.name, number, number + 1)
+        log.info("migrating the store format=%d to=%d", number, number + 1)
         # Attributes stand beside the payloads from 3 on, but it packs them: twice is plenty.
         with successor(path, 2 * path.stat().st_size) as db:
             STEPS[number](db, told)
@@ -102,7 +102,8 @@ def _to_3(db: Cursor, progress: Progress) -> None:
 
 
 def _slices(reader: Cursor) -> Iterator[list[Any]]:
-    reader.execute(f"SELECT {', '.join(_OLD)} FROM old.events")
+    columns = ", ".join(_OLD)
+    reader.execute(f"SELECT {columns} FROM old.events")
     while rows := reader.fetchmany(SLICE):
         yield rows
 
@@ -128,14 +129,13 @@ def _kind(name: str) -> str:
 class _Said:
     """Tells the log how far a long migration is."""
 
-    def __init__(self, path: Path) -> None:
-        self._name = path.name
+    def __init__(self) -> None:
         self._next_s = time.monotonic() + SAY_S
 
     def __call__(self, done: int, total: int) -> None:
         if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + SAY_S
-            log.info("migrating file=%s events=%d of=%d", self._name, done, total)
+            log.info("migrating the store events=%d of=%d", done, total)
 
 
 STEPS: Final[Mapping[int, Callable[[Cursor, Progress], None]]] = {1: _to_2, 2: _to_3}

@@ -68,8 +68,9 @@ def successor(path: Path, needed_bytes: int) -> Iterator[Cursor]:
                 "autoload_known_extensions": False,
             }
             with contextlib.closing(duckdb.connect(":memory:", config=config)) as db:
-                db.execute(f"ATTACH {_quoted(path)} AS old (READ_ONLY)")
-                db.execute(f"ATTACH {_quoted(new)} AS new")
+                old_name, new_name = _quoted(path), _quoted(new)
+                db.execute(f"ATTACH {old_name} AS old (READ_ONLY)")
+                db.execute(f"ATTACH {new_name} AS new")
                 new.chmod(0o600)
                 yield db
                 db.execute("CHECKPOINT new")
