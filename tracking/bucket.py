@@ -14,6 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator
 from typing import Final, TypeAlias, cast
 
@@ -32,9 +33,9 @@ FEEDBACK_PROMPTING_DISABLED: Final = "FEEDBACK_PROMPTING_DISABLED"
 
 RAW_TYPES: Final = frozenset({"feature-flag-event", "prompt-event", "channel-status-event"})
 MAX_ITEMS: Final = 10_000  #: Of one bulk body; official clients send at most 100.
-MOST_DESCRIBED: Final = 100  #: Sentences in one error body.
 DEFAULT_LIMITS: Final = Limits()
 _CHUNK: Final = 64  #: Items understood between two looks at other people's requests.
+_MOST_SEARCHED: Final = 1024 * 1024  #: Bytes; searched in a tenth of a second at worst.
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -226,23 +227,42 @@ def _items(body: bytes) -> list[bytes]:
 
     """
     try:
-        items = [bytes(item) for item in _ITEMS.decode(body)]
+        found: list[msgspec.Raw] = _ITEMS.decode(body)
     except _NOT_JSON:
-        # One item may be what spoils it, as half a surrogate pair does: find their borders.
-        text = body.decode("utf-8", "surrogateescape")
-        at = strict_json.skip_space(text)
-        if text[at : at + 1] != "[":
-            raise RequestFault("body: Expected an array") from None
-        places = list(strict_json.elements(text, at, "body"))
-        end = strict_json.end_of(text, at, "body")
-        if end != len(text):
-            raise RequestFault("body: Expected an array and nothing behind it") from None
-        items = [text[a:b].encode("utf-8", "surrogateescape") for a, b in places]
+        items = _searched(body)
+    else:
+        _check_count(len(found))  # before millions of them are copied
+        items = [bytes(item) for item in found]
     if not items:
         raise RequestFault("body: Expected at least one item")
-    if len(items) > MAX_ITEMS:
-        raise RequestFault(f"body: Expected at most {MAX_ITEMS} items, got {len(items)}")
     return items
+
+
+def _searched(body: bytes) -> list[bytes]:
+    """Find the borders of items, one of which may be what spoils the body.
+
+    Half a surrogate pair does, which JavaScript writes when it cuts a text through a sign.
+
+    Raises:
+        RequestFault: It is no array, or there is too much to search: everybody waits meanwhile.
+
+    """
+    text = body.decode("utf-8", "surrogateescape")
+    at = strict_json.skip_space(text)
+    if text[at : at + 1] != "[":
+        raise RequestFault("body: Expected an array")
+    if len(body) > _MOST_SEARCHED:
+        raise RequestFault("body: Not JSON")
+    places = list(itertools.islice(strict_json.elements(text, at, "body"), MAX_ITEMS + 1))
+    _check_count(len(places))
+    if strict_json.end_of(text, at, "body") != len(text):
+        raise RequestFault("body: Expected an array and nothing behind it")
+    return [text[a:b].encode("utf-8", "surrogateescape") for a, b in places]
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_ITEMS:
+        raise RequestFault(f"body: Expected at most {MAX_ITEMS} items")
 
 
 def _parse_item(index: int, method: str, item: bytes, limits: Limits) -> Accepted | Rejection:
@@ -362,33 +382,3 @@ _MAKE: Final[dict[str, Callable[[Fields, bytes], Call]]] = {
     "event": _event,
     "feedback": _feedback,
 }
-
-
-# --- answers -----------------------------------------------------------------------------------
-
-
-def success_body(batch: Batch, feedback_id: str | None = None) -> bytes:
-    """Return what a client that was heard reads; half of them insist on the JSON (§4)."""
-    said: dict[str, object] = {"success": True}
-    if feedback_id is not None:
-        said["feedbackId"] = feedback_id
-    if batch.rejected:
-        said["accepted"] = len(batch.accepted)
-        said["rejected"] = [
-            {"index": one.index, "code": one.code, "message": one.message} for one in batch.rejected
-        ]
-    return msgspec.json.encode(said)
-
-
-def failure_body(code: str, message: str, errors: tuple[str, ...] = ()) -> bytes:
-    """Return an error in the vendor's form (§4)."""
-    error: dict[str, object] = {"code": code, "message": message}
-    if errors:
-        error["validationErrors"] = [{"message": text} for text in errors]
-    return msgspec.json.encode({"success": False, "error": error})
-
-
-def rejection_body(batch: Batch) -> bytes:
-    """Return the answer to a body of which nothing can be kept."""
-    errors = [text for one in batch.rejected for text in one.errors][:MOST_DESCRIBED]
-    return failure_body(BODY_VALIDATION_FAILED, "the body is not valid", tuple(errors))

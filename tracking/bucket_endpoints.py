@@ -33,7 +33,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from tracking import bucket
+from tracking import bucket, bucket_answers
 from tracking.bucket import Accepted, Batch, FeedbackCall
 from tracking.endpoints import BYTES_IN_FLIGHT, NUCLEUS_PATH, InFlight, origin_of, read_body
 from tracking.errors import Fault, OverQuota, RequestFault
@@ -57,7 +57,7 @@ _POSTED: Final = {
     ("features", "events"): "feature-flag-event",
     ("feedback", "prompt-events"): "prompt-event",
 }
-_NO_PROMPTS: Final = bucket.failure_body(
+_NO_PROMPTS: Final = bucket_answers.failure_body(
     bucket.FEEDBACK_PROMPTING_DISABLED, "this server asks nobody for feedback"
 )
 _ASKED: Final = {  # what SDKs want to know of a server that only tracks (§3)
@@ -176,7 +176,7 @@ class _Refused(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.body = bucket.failure_body(code, message, errors)
+        self.body = bucket_answers.failure_body(code, message, errors)
         self.headers = headers
 
 
@@ -261,10 +261,12 @@ class _BucketRoute(BaseRoute):
             origin = origin_of(scope, "http")
             batch = await self._parse(method, body)
             if not batch.accepted:
-                return 400, bucket.rejection_body(batch)
+                return 400, bucket_answers.rejection_body(batch)
             key = headers.get(b"idempotency-key", b"").decode("latin-1")
             batch, feedback_id = _named(batch, app_id, key)
-            reply = bucket.success_body(batch, feedback_id if method == "feedback" else None)
+            reply = bucket_answers.success_body(
+                batch, feedback_id if method == "feedback" else None
+            )
             try:
                 repeat = Repeat(key, reply) if key else None
                 earlier = await self.sink.keep(app_id, batch, origin, repeat)

@@ -19,9 +19,8 @@ from tracking.bucket import (
     UserCall,
     parse_body,
     parse_in_steps,
-    rejection_body,
-    success_body,
 )
+from tracking.bucket_answers import rejection_body, success_body
 from tracking.bucket_fields import number_id
 from tracking.events import Limits
 
@@ -242,6 +241,9 @@ def test_a_long_bulk_body_is_understood_in_steps_and_too_many_items_are_refused(
     steps = parse_in_steps("bulk", f"[{','.join([item] * 1000)}]".encode())
     assert sum(1 for _ in steps) == 1000 // 64
     assert "at most 10000" in errors("bulk", f"[{','.join(['1'] * 10_001)}]")[0]
+    assert "at most 10000" in errors("bulk", '["\\ud800"' + ",[]" * 10_001 + "]")[0]
+    # What is not JSON as a whole is searched for its items only if that is quickly done.
+    assert errors("bulk", '["\\ud800",[' + "[]," * 400_000 + "1]]") == ["body: Not JSON"]
 
 
 def test_a_call_with_every_field_that_there_is_has_none_that_nobody_knows() -> None:
