@@ -1,9 +1,10 @@
-"""`make bench`: the agent beside the limits of this machine, in one run.
+"""`make bench`: the agent and its far end beside the limits of this machine, in one run.
 
     python -m benchmarks.run [--quick] [--runs N] [--seconds S] [--idle S]
                              [--only PART…] [--json FILE]
 
-Parts: accept, slow-disk, start, idle, tray, through, offline. What the figures mean, how they are
+Parts: accept, slow-disk, start, idle, tray, through, offline; of the far end: ingest, connections,
+queries, clickhouse. What the figures mean, how they are
 taken and what they were elsewhere: docs/benchmarks.md.
 """
 
@@ -16,10 +17,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import accept, life, through
+from benchmarks import (
+    accept,
+    collector_clickhouse,
+    collector_ingest,
+    collector_queries,
+    life,
+    through,
+)
 from benchmarks.report import Row, machine, table, write_json
 
-PARTS = ("accept", "slow-disk", "start", "idle", "tray", "through", "offline")
+PARTS = (
+    *("accept", "slow-disk", "start", "idle", "tray", "through", "offline"),
+    *("ingest", "connections", "queries", "clickhouse"),
+)
 
 
 def main() -> int:
@@ -33,6 +44,7 @@ def main() -> int:
     print(f"{runs} runs of {seconds:g} s, medians; an acknowledgement means: on disk (fsync)\n")
 
     shapes = accept.SHAPES if args.quick else accept.SHAPES + accept.FURTHER
+    crowds = collector_ingest.CROWDS[:2] if args.quick else collector_ingest.CROWDS
     slow = (accept.Shape("P5", 8, 100, least=0.8),)
     with tempfile.TemporaryDirectory(prefix="hb-") as name:
         folder = Path(name)
@@ -46,6 +58,25 @@ def main() -> int:
             "tray": lambda: life.tray(folder, seconds=idle_s),
             "through": lambda: through.through(folder, seconds=seconds * 2, latencies=300),
             "offline": lambda: through.offline(folder, events=100_000 if args.quick else 1_000_000),
+            "ingest": lambda: collector_ingest.ingest(
+                folder, runs=min(runs, 3), seconds=seconds, crowds=crowds
+            ),
+            "connections": lambda: collector_ingest.connections(
+                folder, count=1_000 if args.quick else 10_000, seconds=10 if args.quick else 60
+            ),
+            "queries": lambda: [
+                row
+                for events in ((200_000,) if args.quick else (1_000_000, 10_000_000))
+                for row in collector_queries.measure(folder, events=events, times=runs)
+            ],
+            "clickhouse": lambda: collector_clickhouse.measure(
+                folder,
+                events=50_000 if args.quick else 1_000_000,
+                times=runs,
+                runs=min(runs, 3),
+                seconds=seconds,
+                crowds=crowds[:2],
+            ),
         }
         rows: list[Row] = []
         for part in args.only or PARTS:
