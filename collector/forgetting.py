@@ -9,7 +9,7 @@ and after a crash at any point asking again completes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from collector.store.interface import Store
@@ -36,18 +36,18 @@ class Forgotten(NamedTuple):
 
     Attributes:
         rows: How many rows were erased.
-        devices: Which devices went with the user: they were linked to nobody else.
         at_ms: The moment; what is dated up to it stays away.
 
     """
 
     rows: int
-    devices: list[str]
     at_ms: int
 
 
 class Forgetting:
     """Erases people from a store in service.
+
+    What it does blocks, and is done as a task of the writer (:meth:`Writer.run`).
 
     Args:
         store: The engine.
@@ -65,23 +65,20 @@ class Forgetting:
         self.tombstones = tombstones
         self.now_ms = now_ms
 
-    async def user(self, app_id: str, user_id: str) -> Forgotten:
-        """Erase a user, and the devices that were linked to nobody else.
+    def devices_of(self, app_id: str, user_id: str) -> list[str]:
+        """Return the devices that go with a user: they were linked to nobody else."""
+        asked = {"app": app_id, "user": user_id}
+        found = self.store.ask(DEVICES, asked, deadline_s=DEADLINE_S)
+        return [str(device) for (device,) in found]
 
-        Called on the loop.
+    def erase(self, app_id: str, users: Sequence[str], devices: Sequence[str]) -> Forgotten:
+        """Erase users and devices, and keep them away.
 
         Raises:
             StorageFault: It is not certain that all is gone; the same again is safe.
 
         """
-        return await self.writer.run(lambda: self._forget(app_id, user_id))
-
-    def _forget(self, app_id: str, user_id: str) -> Forgotten:
-        asked = {"app": app_id, "user": user_id}
-        found = self.store.ask(DEVICES, asked, deadline_s=DEADLINE_S)
-        devices = [str(device) for (device,) in found]
         at_ms = self.now_ms()
         # First, and durable: a crash before the erasure leaves a tombstone too early, never a gap.
-        self.store.write([], self.tombstones.bury(app_id, [user_id], devices, at_ms))
-        rows = self.store.erase(app_id, users=[user_id], devices=devices)
-        return Forgotten(rows, devices, at_ms)
+        self.store.write([], self.tombstones.bury(app_id, users, devices, at_ms))
+        return Forgotten(self.store.erase(app_id, users=users, devices=devices), at_ms)

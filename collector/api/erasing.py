@@ -11,13 +11,11 @@ from starlette.responses import Response
 
 from collector.api.answers_more import MoreAnswers
 from collector.api.parameters import Asked
-from collector.forgetting import DEVICES, Forgetting
+from collector.forgetting import DEADLINE_S, Forgetting
 from collector.receipts import Seal
 from collector.store.questions import Questions
 from collector.store.questions_people import Person
 from tracking.errors import StorageFault
-
-DEADLINE_S = 600.0
 
 
 class Erased(NamedTuple):
@@ -60,13 +58,9 @@ def _erase(forgetting: Forgetting, app: str, who: Person) -> Erased:
     store = forgetting.store
     questions = Questions(store, DEADLINE_S)
     if who.kind == "u":
-        found = store.ask(DEVICES, {"app": app, "user": who.id}, deadline_s=DEADLINE_S)
-        devices, users = [str(device) for (device,) in found], [who.id]
+        devices, users = forgetting.devices_of(app, who.id), [who.id]
     else:
         devices, users = questions.devices_of(app, who), []
     rows = questions.held(app, who, devices)
-    at_ms = forgetting.now_ms()
-    # First, and durable: a crash before the erasure leaves a tombstone too early, never a gap.
-    store.write([], forgetting.tombstones.bury(app, users, devices, at_ms))
-    store.erase(app, users=users, devices=devices)
+    at_ms = forgetting.erase(app, users, devices).at_ms
     return Erased(rows, at_ms, store.unswept)

@@ -12,7 +12,7 @@ import pytest
 from collectors import DAY, HOUR, NOW, row
 
 from collector.catalogue import Catalogue
-from collector.forgetting import Forgetting
+from collector.forgetting import Forgetting, Forgotten
 from collector.store.duck import DuckStore
 from collector.store.interface import (
     Attribute,
@@ -35,6 +35,7 @@ class Room:
 
     def __init__(self, store: DuckStore, folder: Path) -> None:
         self.now = NOW
+        self.gone: list[str] = []
         self.store = store
         self.tombstones = Tombstones(key_of(folder / "tombstones.key"))
         self.writer = Writer(
@@ -46,6 +47,15 @@ class Room:
         )
         self.writer.remember()
         self.forgetting = Forgetting(store, self.writer, self.tombstones, lambda: self.now)
+
+    async def forget(self, user: str) -> Forgotten:
+        """Erase a user as the Data API does."""
+
+        def task() -> Forgotten:
+            self.gone = self.forgetting.devices_of("A", user)
+            return self.forgetting.erase("A", [user], self.gone)
+
+        return await self.writer.run(task)
 
     async def put(self, *rows: Stored, more: Any = ()) -> Written:
         return await self.writer.put(rows, more)
@@ -78,8 +88,8 @@ def test_60_a_replay_after_the_erasure_is_taken_and_not_stored(
 
     async def erased(room: Room) -> None:
         assert await room.put(*old[:3], queued(9, user_id="")) == Written(4, 0)
-        done = await room.forgetting.user("A", "ann")
-        assert (done.devices, done.at_ms) == (["d"], NOW)
+        done = await room.forget("ann")
+        assert (room.gone, done.at_ms) == (["d"], NOW)
         assert done.rows == 4 + 2
         room.now += 1
         assert await room.put(*old) == Written(0, 5)
@@ -107,7 +117,7 @@ def test_60_a_replay_after_the_erasure_is_taken_and_not_stored(
 def test_60_a_clock_that_is_not_believed_brings_nobody_back(opened: Opened, tmp_path: Path) -> None:
     async def act(room: Room) -> None:
         await room.put(queued())
-        await room.forgetting.user("A", "ann")
+        await room.forget("ann")
         room.now += HOUR
         ancient = queued(1, ts=room.now, said_ts=NOW - 900 * DAY, recv_ts=room.now)
         assert await room.put(ancient) == Written(0, 1)
@@ -119,8 +129,8 @@ def test_60_a_device_that_others_use_stays_theirs(opened: Opened, tmp_path: Path
     async def act(room: Room) -> None:
         await room.put(queued(), queued(1, user_id="bob"), queued(2, device_id="hers"))
         await room.put(more=[Beat("A", "beaten", "s", "ann", NOW - DAY, NOW - DAY)])
-        done = await room.forgetting.user("A", "ann")
-        assert done.devices == ["beaten", "hers"]
+        await room.forget("ann")
+        assert room.gone == ["beaten", "hers"]
         assert [one.user_id for rows in room.store.export("A") for one in rows] == ["bob"]
         assert await room.put(queued(3, user_id="bob"), queued(4, user_id="")) == Written(2, 0)
 
@@ -142,7 +152,7 @@ def test_60_no_fact_of_any_kind_brings_her_back(opened: Opened, tmp_path: Path) 
 
     async def act(room: Room) -> None:
         await room.put(queued())
-        await room.forgetting.user("A", "ann")
+        await room.forget("ann")
         await room.put(more=[*facts(old), Seen("A", "company", "ann", old, old)])
         for fact in facts(old):
             table = type(fact).__name__.lower().replace("rawitem", "raw_item")
@@ -163,7 +173,7 @@ def test_60_what_waits_for_its_commit_does_not_slip_past_the_erasure(
         go = threading.Event()
         held = asyncio.ensure_future(room.writer.run(lambda: go.wait(20)))
         before = [asyncio.ensure_future(room.put(queued(n))) for n in range(20)]
-        done = asyncio.ensure_future(room.forgetting.user("A", "ann"))
+        done = asyncio.ensure_future(room.forget("ann"))
         after = [asyncio.ensure_future(room.put(queued(n))) for n in range(20, 40)]
         await asyncio.sleep(0)
         go.set()
@@ -187,12 +197,12 @@ def test_60_a_crash_before_the_erasure_leaves_her_whole_and_asking_again_ends_it
 
         monkeypatch.setattr(room.store, "erase", fails)
         with pytest.raises(StorageFault):
-            await room.forgetting.user("A", "ann")
+            await room.forget("ann")
         assert room.store.count("A") == 1
 
     async def again(room: Room) -> None:
         room.now += HOUR
-        assert (await room.forgetting.user("A", "ann")).rows == 3
+        assert (await room.forget("ann")).rows == 3
         assert await room.put(queued(1, ts=NOW + HOUR // 2)) == Written(0, 1)
 
     scene(opened, tmp_path, broken, again)
@@ -201,7 +211,7 @@ def test_60_a_crash_before_the_erasure_leaves_her_whole_and_asking_again_ends_it
 def test_60_a_tombstone_does_not_say_who_it_was(opened: Opened, tmp_path: Path) -> None:
     async def act(room: Room) -> None:
         await room.put(queued(user_id="ann@example.com", device_id="device-4711"))
-        await room.forgetting.user("A", "ann@example.com")
+        await room.forget("ann@example.com")
         await asyncio.to_thread(room.store.compact)
 
     scene(opened, tmp_path, act)
