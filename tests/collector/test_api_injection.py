@@ -124,7 +124,7 @@ hostile = st.sampled_from(CORPUS) | st.text(max_size=60).filter(
 
 @pytest.mark.parametrize("words", [DUCKDB, CLICKHOUSE], ids=lambda words: words.name)
 @pytest.mark.parametrize("what", QUESTIONS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(said=hostile)
 def test_52_no_name_changes_the_text_of_a_question(
     what: str, words: Dialect, said: str, store: DuckStore
