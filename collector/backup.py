@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import importlib.metadata
 import io
 import json
@@ -250,7 +251,7 @@ def unpack(file: Path, into: Path, progress: Progress) -> Manifest:
                     progress(done, total)
                 target.flush()
                 os.fsync(target.fileno())
-            if whole.hexdigest() != member.sha256:
+            if not hmac.compare_digest(whole.hexdigest(), member.sha256):
                 raise Damaged(f"{file} is damaged: {entry.name} is not what was written")
     if left:
         raise Damaged(f"{file} is damaged: {', '.join(sorted(left))} is missing")

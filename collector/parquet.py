@@ -204,11 +204,11 @@ class _Engine(threading.Thread):
                 chosen = ", ".join(_chosen(name, type_) for name, type_ in self.shape.items())
                 declared = ", ".join(f"{name}: '{type_}'" for name, type_ in columns.items())
                 db.execute(
-                    f"COPY (SELECT {chosen} FROM read_json('{source}',"  # noqa: S608 - our own
+                    f"COPY (SELECT {chosen} FROM read_json($source,"  # noqa: S608 - our own
                     f" format = 'newline_delimited', columns = {{{declared}}},"
-                    f" maximum_object_size = 67108864))"
-                    f" TO {_quoted(self.target)}"
-                    " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"
+                    " maximum_object_size = 67108864)) TO $target"
+                    " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)",
+                    {"source": source, "target": str(self.target)},
                 )
         except duckdb.Error as exc:
             self.error = exc
@@ -228,8 +228,3 @@ def _config() -> dict[str, str | bool | int | float | list[str]]:
 
 def _chosen(name: str, type_: str) -> str:
     return f"epoch_ms({name}) AT TIME ZONE 'UTC' AS {name}" if type_ == _MOMENT else name
-
-
-def _quoted(path: Path) -> str:
-    """Return a path as COPY takes it, which binds no values."""
-    return "'" + str(path).replace("'", "''") + "'"

@@ -11,6 +11,7 @@ DIR/            0700, ours
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -80,6 +81,9 @@ class Folder:
             raise SettingsFault(f"{self.path} belongs to user {found.st_uid}")
         if stat.S_IMODE(found.st_mode) & 0o077:
             self.path.chmod(0o700)
+        if (self.path / RESTORING).exists():
+            with contextlib.suppress(AgentRunning):
+                ServerLock.take(self).release()  # finishes what a kill interrupted
         return self
 
 

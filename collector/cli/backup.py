@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from collector.cli.parser import OK, PROG, Commands, folder_of, now_ms, say
 from collector.cli.progress import bar
 from collector.cli.reach import one_at_a_time, within_reach
 from collector.cli.whole_file import ended_softly, refuse_existing, whole_file
+from tracking.dates import parse_ms
 from tracking.errors import StorageFault
 
 DAY_MS = 86_400_000
@@ -96,6 +98,12 @@ def _restore(args: argparse.Namespace) -> int:
             )
         finally:
             lock.release()
+    days = (now_ms() - (parse_ms(manifest.created) or 0)) // DAY_MS
+    if days > REMEMBERED_DAYS:
+        sys.stderr.write(
+            f"homing: the backup is {days} days old, and erasures are remembered for"
+            f" {REMEMBERED_DAYS}: who was erased before that may be back\n"
+        )
     if args.json:
         return say(
             {

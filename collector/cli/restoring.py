@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import NamedTuple
 
 from collector import backup, holdings
 from collector.accounts import Accounts
+from collector.engines import EMBEDDED
 from collector.places import Folder
+from collector.settings_reading import load
 from collector.store.duck import DuckStore
 from collector.store.interface import Seen, Tombstone
 from collector.tombstones import TOMBSTONES, Tombstones, key_of
-from tracking.errors import Fault, StorageFault
+from tracking.errors import Fault, SettingsFault, StorageFault
 
 Progress = Callable[[int, int], None]
 
@@ -43,6 +46,12 @@ def restore(
             read; nothing was changed.
 
     """
+    engine = load(folder.path, os.environ, {}).settings.engine
+    if engine != EMBEDDED:
+        raise SettingsFault(
+            f"a backup is restored into the embedded engine, and {folder.path} is set to another",
+            advice="Restore it into another --data-dir, and `export` and `import` from there.",
+        )
     there = folder.events.exists() or folder.accounts.exists()
     with backup.stage_folder(folder) as stage:
         backup.unpack(file, stage, progress)
@@ -51,7 +60,7 @@ def restore(
             contextlib.closing(DuckStore(stage / folder.events.name, now_ms)) as store,
             contextlib.closing(Accounts(stage / folder.accounts.name)),
         ):
-            erased = 0 if lose_erasures else bury_again(store, graves, folder.path)
+            erased = bury_again(store, graves, folder.path, lose_erasures=lose_erasures)
             store.checkpoint()
         aside = folder.path / time.strftime(
             "before-restore-%Y%m%d-%H%M%S", time.localtime(now_ms / 1000)
@@ -82,13 +91,16 @@ def _stones(store: DuckStore) -> list[Tombstone]:
     return [Tombstone(*row) for row in store.ask(TOMBSTONES, {})]
 
 
-def bury_again(store: DuckStore, graves: list[Tombstone], folder: Path) -> int:
+def bury_again(
+    store: DuckStore, graves: list[Tombstone], folder: Path, *, lose_erasures: bool = False
+) -> int:
     """Erase from a restored store who was erased after its backup; return how many.
 
     Args:
         store: The restored one; it gets the tombstones too.
         graves: Of what is in the folder now.
         folder: Has the key under which they were made.
+        lose_erasures: Erase nobody if that key is missing.
 
     """
     known = {(stone.app_id, stone.digest): stone.erased_ts for stone in _stones(store)}
@@ -99,6 +111,8 @@ def bury_again(store: DuckStore, graves: list[Tombstone], folder: Path) -> int:
         return 0
     key = folder / "tombstones.key"
     if not key.exists():
+        if lose_erasures:
+            return 0
         raise StorageFault(
             f"{key} is missing, so nobody can tell who was erased since the backup",
             advice="Put it back; or, with --lose-erasures, whoever was erased comes back.",

@@ -28,6 +28,7 @@ def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     refuse_existing(path, force=force)
     part = part_of(path)
     with ended_softly(), _translated(path):
+        part.unlink(missing_ok=True)  # of a process that had our number and was killed
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
             try:

@@ -166,3 +166,17 @@ def test_live_people_come_over_real_websockets_until_ctrl_c(run: Run, tmp_path: 
     assert process.returncode == 0, err
     assert "events were acknowledged" in out.splitlines()[-1]
     assert not out.splitlines()[-1].startswith("0 ")
+
+
+def test_who_still_reports_to_a_removed_app_is_not_heard(run: Run, tmp_path: Path) -> None:
+    far_end = run()
+    folder = far_end.folder.path
+    assert command("demo", *SMALL, folder=folder).returncode == 0
+    client = far_end.ws("/app/demo/track")
+    client.send(json.dumps({"data": [{"name": "E", "id": 1, "machineId": "m"}]}))
+    assert json.loads(client.recv())["reportedIds"] == [1]
+    assert command("demo", "--remove", folder=folder).returncode == 0
+    client.send(json.dumps({"data": [{"name": "E", "id": 2, "machineId": "m"}]}))
+    assert json.loads(client.recv())["reportedIds"] == [], "its sender keeps it"
+    far_end.app("demo")
+    assert far_end.export("demo") == []
