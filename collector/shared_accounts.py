@@ -131,11 +131,12 @@ class AccountSync:
         rows: dict[Key, str] = {}
         db.execute("BEGIN")
         try:
-            for table in _tables(db):
-                for row in db.execute(f"SELECT {', '.join(table.columns)} FROM {table.name}"):
-                    said = dict(zip(table.columns, map(_plain, row), strict=True))
-                    key = json.dumps([said[name] for name in table.key])
-                    rows[table.name, key] = json.dumps(said, sort_keys=True)
+            for name, columns, keys in _tables(db):
+                listed = ", ".join(columns)
+                for row in db.execute(f"SELECT {listed} FROM {name}"):
+                    said = dict(zip(columns, map(_plain, row), strict=True))
+                    key = json.dumps([said[column] for column in keys])
+                    rows[name, key] = json.dumps(said, sort_keys=True)
         finally:
             db.execute("ROLLBACK")
         return rows
@@ -156,9 +157,9 @@ class AccountSync:
                 if value is not None:
                     said = {c: _alive(v) for c, v in json.loads(value).items()}
                     columns = [column for column in table.columns if column in said]
-                    places = ", ".join("?" for _ in columns)
+                    listed, places = ", ".join(columns), ", ".join("?" for _ in columns)
                     db.execute(
-                        f"INSERT OR REPLACE INTO {name} ({', '.join(columns)}) VALUES ({places})",
+                        f"INSERT OR REPLACE INTO {name} ({listed}) VALUES ({places})",
                         [said[column] for column in columns],
                     )
 
@@ -193,11 +194,13 @@ def _tables(db: sqlite3.Connection) -> list[_Table]:
     found = []
     names = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
     for (name,) in names.fetchall():
-        about = db.execute(f"PRAGMA table_info({name})").fetchall()
+        about = db.execute("SELECT * FROM pragma_table_info(?)", (name,)).fetchall()
         key = tuple(row[1] for row in sorted(about, key=lambda row: row[5]) if row[5])
-        for index in db.execute(f"PRAGMA index_list({name})").fetchall():
-            if not key and index[2]:
-                key = tuple(row[2] for row in db.execute(f"PRAGMA index_info({index[1]})"))
+        indexes = db.execute('SELECT name, "unique" FROM pragma_index_list(?)', (name,))
+        for index, unique in indexes.fetchall():
+            if not key and unique:
+                found_in = db.execute("SELECT name FROM pragma_index_info(?)", (index,))
+                key = tuple(column for (column,) in found_in)
         if key and not name.startswith("sqlite_"):
             found.append(_Table(name, tuple(row[1] for row in about), key))
     return found

@@ -201,9 +201,13 @@ class Door:
 class Broken(StorageFault):
     """The connection broke; another may do."""
 
+    code = "storage.away"
+
 
 class Waiting(StorageFault):
     """Another write is not finished yet."""
+
+    code = "storage.busy"
 
 
 @contextlib.contextmanager
