@@ -21,6 +21,7 @@ from collector.accounts import Accounts
 from collector.bucket_known import Knowledge
 from collector.bucket_rows import Rows
 from collector.ingest import Ingest
+from collector.metrics import way_in
 from collector.store.interface import Fact, Once, Store
 from collector.writer import Writer
 from tracking.bucket import Batch, CompanyCall, EventCall, FeedbackCall, UserCall
@@ -74,6 +75,7 @@ class BucketIngest:
         self, app_id: str, batch: Batch, origin: Origin, repeat: Repeat | None
     ) -> bytes | None:
         """Store a batch; return when it is durable."""
+        way_in.set("bucket")
         count = len(batch.accepted) + len(batch.rejected)
         self.counts["accepted"] += count
         self.counts["refused"] += len(batch.rejected)

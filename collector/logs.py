@@ -23,8 +23,8 @@ from typing import Literal
 
 #: What may follow a sentence: counts, sizes, times, places of this program; nothing a sender chose.
 FIELDS = frozenset(
-    {"bytes", "code", "connections", "events", "host", "limit", "port", "seconds", "spread_s"}
-    | {"days", "format", "of", "rows", "to", "waiting"}
+    {"bytes", "code", "collectors", "connections", "count", "days", "events", "format", "host"}
+    | {"limit", "of", "port", "rows", "seconds", "spread_s", "to", "waiting"}
 )
 _log = logging.getLogger("collector.logs")
 _OURS = ("collector", "tracking")

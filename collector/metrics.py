@@ -78,8 +78,13 @@ class Family(NamedTuple):
     doc: str
 
 
-#: What becomes of events. ``accepted`` = ``stored`` + ``repeats`` + those refused after acceptance.
-OUTCOMES = ("accepted", "stored", "repeats", "refused", "foreign", "over_quota", "behind", "nobody")
+WAYS = ("ws", "http", "bucket")
+#: What becomes of events: understood (accepted), and then one of the rest but ``refused``, which
+#: were not understood. ``unknown_app`` counts requests.
+OUTCOMES = (
+    *("accepted", "stored", "repeats", "refused", "foreign", "nobody", "over_quota", "behind"),
+    *("erased", "unknown_app"),
+)
 
 FAMILIES = (
     Family("homing_events_total", "counter", "Events, by outcome and way in."),
@@ -133,7 +138,7 @@ class Metrics:
         match family.name:
             case "homing_events_total":
                 by_way = dict(self.events.by_way)
-                ways = dict.fromkeys(["ws", "http", *(way for _, way in by_way)])
+                ways = dict.fromkeys([*WAYS, *(way for _, way in by_way)])
                 names = dict.fromkeys([*OUTCOMES, *(name for name, _ in by_way)])
                 for way in ways:
                     for name in names:

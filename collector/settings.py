@@ -190,7 +190,7 @@ class Spec(NamedTuple):
         if must := self.meta.get("must"):
             return str(must)
         kind = "a whole number" if type(self.default) is int else "a number"
-        return f"{kind} from {self.meta['low']:,.9g} to {self.meta['high']:,.9g}"
+        return f"{kind} from {self.meta['low']:,.12g} to {self.meta['high']:,.12g}"
 
 
 class Row(NamedTuple):

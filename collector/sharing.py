@@ -116,7 +116,7 @@ class Sharing:
             self._mark = mark
         except Fault as fault:
             if not self._failing:
-                log.warning("other collectors cannot be heard code=%s: %s", fault.code, fault)
+                log.warning("other collectors cannot be heard code=%s", fault.code)
             self._failing = True
         else:
             if self._failing:

@@ -81,7 +81,7 @@ class Upkeep:
             await self._due(now_s, idle=now_s - self._idle_since_s >= IDLE_S)
         except Fault as fault:
             self._not_before_s = now_s + AGAIN_S
-            log.error("upkeep failed, it is tried again code=%s: %s", fault.code, fault)  # noqa: TRY400 - a fault is expected
+            log.error("upkeep failed, it is tried again code=%s", fault.code)  # noqa: TRY400 - a fault is expected
         except Exception:  # a bug; the store must not lie untidy for it for ever
             self._not_before_s = now_s + AGAIN_S
             log.exception("upkeep failed, for a reason nobody thought of")
