@@ -108,7 +108,11 @@ class Forgetting:
         gone = {("device", id_) for id_ in devices} | {("user", id_) for id_ in users}
         sharing = self._shared_with(doomed, values) - gone
         names = self._names(doomed, values)
-        rows = self._delete({Stored: WHOSE[Stored]}, values)
+        whose = WHOSE[Stored]
+        if doubled := self._doubled(doomed, values):
+            values["doubled"] = doubled
+            whose += " OR (key_a, key_b) IN %(doubled)s"
+        rows = self._delete({Stored: whose}, values)
         self._see_again(app_id, sharing)
         self._forget_names(app_id, names)
         others = {
@@ -163,6 +167,19 @@ class Forgetting:
                 doomed[table] = where
         self._mutations.delete(doomed, values)
         return gone
+
+    def _doubled(self, doomed: str, values: _Values) -> tuple[tuple[int, int], ...]:
+        """Return the keys of events that are to go and of which there are repeats not yet merged.
+
+        A repeat may name somebody else, and would be answered once its original has gone.
+        """
+        found = self._read(
+            "SELECT key_a, key_b FROM events WHERE app_id = %(app)s AND (key_a, key_b) IN ("
+            f"SELECT key_a, key_b FROM events FINAL WHERE {doomed}"
+            ") GROUP BY key_a, key_b HAVING count(*) > 1",
+            values,
+        )
+        return tuple((int(a), int(b)) for a, b in found)
 
     def _shared_with(self, doomed: str, values: _Values) -> set[tuple[str, str]]:
         """Return the devices and users of events that are to go."""

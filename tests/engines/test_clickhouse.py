@@ -13,7 +13,7 @@ from clickhouse_driver.errors import ServerException
 from collectors import DAY, NOW, row
 from servers import ClickHouse
 
-from collector.store.clickhouse import ClickHouseStore, day_of
+from collector.store.clickhouse import EVENT_COLUMNS, ClickHouseStore, day_of
 from collector.store.clickhouse_address import PASSWORD, PASSWORD_FILE, Address, address
 from collector.store.clickhouse_door import Door
 from collector.store.interface import CLOCK_NOT_BELIEVED, Stored
@@ -136,6 +136,20 @@ def test_what_collectors_write_at_once_is_answered_once_and_the_first_is_kept(
     assert stores[1].ask(total, {}) == [(2_000, 2_000, 2_000)]
     for store in stores:
         store.close()
+
+
+def test_a_repeat_that_names_another_does_not_come_out_when_its_original_is_erased(
+    where: Address,
+) -> None:
+    store = ClickHouseStore(where)
+    first = row(user_id="ann")
+    store.write([first, row(name="other", user_id="bob")])
+    late = (*first._replace(user_id="bob", recv_ts=NOW + 9), NOW // DAY, 1)
+    names = (*EVENT_COLUMNS, "day", "precedence")
+    store.door.insert("events", names, [[value] for value in late], wait_s=5)
+    store.erase("A", users=["ann"], devices=[])
+    assert [one.name for rows in store.export("A") for one in rows] == ["other"]
+    store.close()
 
 
 def test_questions_about_a_day_find_rows_whose_clock_was_wrong(where: Address) -> None:
