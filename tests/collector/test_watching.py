@@ -59,6 +59,11 @@ def test_metrics_say_what_was_sent(run: Run) -> None:
     bad["data"][0]["payload"] = "x" * 40_000
     far_end.request("POST", "/app/B/track", bad)
     assert far_end.request("POST", "/app/A/track", events(4, 5))[0] == 429
+    made = json.loads(far_end.command("app", "add", "C", "--id", "C").stdout)
+    bearer = {"Authorization": f"Bearer {made['secretKey']}", "Content-Type": "application/json"}
+    for name in ("one", "two"):
+        call = {"userId": "u", "event": name}
+        assert far_end.request("POST", "/event", call, bearer)[0] == 200
     for _ in range(3):
         assert far_end.ask("/analytics/quickglance", token)["users"] == 1
     far_end.request("GET", "/api/v1/nothing")
@@ -73,6 +78,7 @@ def test_metrics_say_what_was_sent(run: Run) -> None:
     assert said["homing_events_total", "stored", "http"] == 1
     assert said["homing_events_total", "over_quota", "http"] == 2
     assert said["homing_events_total", "over_quota", "ws"] == 0
+    assert said["homing_events_total", "stored", "bucket"] == 2
     glance = "/api/v1/apps/{app_id}/analytics/quickglance"
     assert said["homing_query_seconds_count", glance] == 3
     assert said["homing_query_seconds_bucket", "+Inf", glance] == 3
