@@ -29,6 +29,12 @@ def exported(folder: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+def counted(path: Path) -> int:
+    """Return how many events of the app a closed folder has."""
+    with contextlib.closing(DuckStore(path / "events.duckdb", NOW)) as store:
+        return store.count("A")
+
+
 def entries(folder: Path) -> dict[str, bytes]:
     """What lies in a folder, but for locks."""
     return {
