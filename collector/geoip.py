@@ -20,7 +20,6 @@ from tracking.errors import SettingsFault
 
 log = logging.getLogger("collector.geoip")
 
-LOOK_S: Final = 10.0  #: Between two looks whether the file has changed.
 #: What the library raises at files that were made or damaged so (measured, test_geoip.py).
 _DAMAGED: Final = (
     OSError,
@@ -46,6 +45,8 @@ class Countries:
         SettingsFault: It cannot be read, or is no such file.
 
     """
+
+    look_s = 10.0  #: Between two looks whether the file has changed.
 
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser()

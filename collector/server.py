@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -38,7 +39,6 @@ from collector.draining import Ending, send_away, spread_s
 from collector.engines import EMBEDDED, open_store, sharing_of, tombstone_key
 from collector.entrance import Entrance, forwarded_for
 from collector.forgetting import Forgetting
-from collector.geoip import LOOK_S, Countries
 from collector.health import Health, metrics_route
 from collector.ingest import Ingest
 from collector.limits import Limiter
@@ -59,6 +59,9 @@ from tracking.endpoints import error_response, tracking_routes
 from tracking.errors import Fault, SettingsFault
 from tracking.nucleus import normal_platform
 from tracking.serving import Listener
+
+if TYPE_CHECKING:
+    from collector.geoip import Countries
 
 log = logging.getLogger("collector.server")
 
@@ -116,6 +119,8 @@ async def _run(
     folder = lock.folder
     countries = None
     if settings.geoip_file:
+        from collector.geoip import Countries  # late: few have a file
+
         countries = await asyncio.to_thread(Countries, Path(settings.geoip_file))
     ending = Ending()
     ending.listen(stdin_eof=stdin_eof)
@@ -241,7 +246,7 @@ class _Server:
     async def _look_for_countries(self) -> None:
         """Read the GeoIP file anew when it changes; nothing wakes where there is none."""
         while self.countries is not None:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self.countries.look_s)
             await asyncio.to_thread(self.countries.refresh)
 
     def _questions(self, presence: Presence) -> list[BaseRoute]:

@@ -25,7 +25,10 @@ from tracking.errors import SettingsFault
 
 PREFIX = "HOMING_"
 NOT_SETTINGS = frozenset({"HOMING_HOME", "HOMING_APP"})  #: A place, and the app of `homing send`.
-COLLECTOR = "HOMING_COLLECTOR_"  #: Settings of the far end, which one environment may hold too.
+COLLECTOR = (
+    "HOMING_COLLECTOR_",
+    "HOMING_CLICKHOUSE_",
+)  #: The far end's variables.
 MOST_FILE_BYTES = 1024 * 1024
 MOST_NAME_CHARS = 128
 APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
