@@ -30,12 +30,10 @@ from collector.store.clickhouse_forgetting import Forgetting
 from collector.store.clickhouse_mutations import NOBODY, Mutations
 from collector.store.clickhouse_schema import OLD_PARTS_S, VERSION, columns, statements
 from collector.store.dialect import CLICKHOUSE, render
-from collector.store.glance import quickglance
 from collector.store.interface import (
     CLOCK_NOT_BELIEVED,
     TABLES,
     Fact,
-    Glance,
     Seen,
     Store,
     Stored,
@@ -257,9 +255,6 @@ class ClickHouseStore(Forgetting, Store):
             for name, value in values.items()
         }
         return self._door.ask(render(text, CLICKHOUSE), bound, deadline_s=deadline_s)
-
-    def quickglance(self, app_id: str, now_ms: int) -> Glance:
-        return quickglance(self.ask, app_id, now_ms)
 
     def newest(self, app_id: str, since_ms: int, limit: int) -> list[tuple[Stored, bool]]:
         span: dict[str, object] = {"app": app_id, "since": since_ms, "limit": 2 * limit + 100}

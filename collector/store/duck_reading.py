@@ -9,10 +9,10 @@ from typing import Any
 
 import duckdb
 
-from collector.store import glance, queries
+from collector.store import queries
 from collector.store.dialect import DUCKDB, render
 from collector.store.duck_file import DuckFile
-from collector.store.interface import Glance, Stored
+from collector.store.interface import Stored
 from tracking.errors import StorageFault
 
 SLICE = 5_000
@@ -50,9 +50,6 @@ class DuckReading:
                 return cursor.execute(query, values).fetchall()
             finally:
                 late.cancel()
-
-    def quickglance(self, app_id: str, now_ms: int) -> Glance:
-        return glance.quickglance(self.ask, app_id, now_ms)
 
     def newest(self, app_id: str, since_ms: int, limit: int) -> list[tuple[Stored, bool]]:
         rows = self._read(queries.NEWEST, app=app_id, since=since_ms, limit=limit)

@@ -272,19 +272,6 @@ TABLES: dict[type, str] = {
 }
 
 
-class Glance(NamedTuple):
-    """The last 24 hours and the 24 before, as quickglance answers them (NUCLEUS.md §6)."""
-
-    installs: int
-    users: int
-    app_starts: int
-    errors: int
-    previous_installs: int
-    previous_users: int
-    previous_app_starts: int
-    previous_errors: int
-
-
 class Store(Protocol):
     """One engine. Called from worker threads, never from the event loop's own."""
 
@@ -315,8 +302,6 @@ class Store(Protocol):
 
         """
         ...
-
-    def quickglance(self, app_id: str, now_ms: int) -> Glance: ...
 
     def newest(self, app_id: str, since_ms: int, limit: int) -> list[tuple[Stored, bool]]:
         """Return rows received since then, newest first, each with: first of its device."""

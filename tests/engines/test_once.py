@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from collector.ingest import Ingest
 from collector.store.interface import CLOCK_NOT_BELIEVED, Beat, Feedback, Named, Store, Stored
+from collector.store.questions import Questions
 from tracking.dates import newest
 from tracking.nucleus import parse_frame
 
@@ -220,7 +221,7 @@ def test_a_row_that_cannot_be_stored_harms_no_later_one(opened: Opened) -> None:
             store.write([row(name="good"), row()._replace(name="\ud800", key_a=1)])
     assert store.write([row(name="good"), row(name="other", device_id="e")]) == 2
     assert [one.name for one in all_of(store)] == ["good", "other"]
-    assert store.quickglance("A", NOW).installs == 2
+    assert Questions(store).quickglance("A", NOW)["installs"] == 2
     assert [one.name for one in all_of(opened())] == ["good", "other"]
 
 

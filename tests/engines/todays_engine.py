@@ -25,6 +25,7 @@ from collector.store.clickhouse import ClickHouseStore
 from collector.store.clickhouse_address import Address, address
 from collector.store.clickhouse_door import SETTINGS, Row
 from collector.store.interface import Beat
+from collector.store.questions import Questions
 
 
 class TodaysDoor:
@@ -117,7 +118,7 @@ def check(folder: str) -> None:
     assert {one.user_id for one, _ in store.newest("A", NOW, 10)} == {"u"}
     first = "SELECT kind, id, min(first_ts) FROM seen GROUP BY kind, id ORDER BY kind, id"
     assert store.ask(first, {}) == [("device", "d", NOW - 4 * DAY), ("user", "u", NOW - 4 * DAY)]
-    assert store.quickglance("A", NOW).users == 1
+    assert Questions(store).quickglance("A", NOW)["users"] == 1
     store.erase("A", users=["u"], devices=[])
     assert door.ask("SELECT count() FROM events") == [(0,)]
     store.compact()
