@@ -6,6 +6,7 @@ on this machine nothing is measured, and a row says so.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from functools import partial
@@ -92,12 +93,16 @@ def _raw_insert(server: ClickHouse, name: str, commit: int, seconds: float) -> f
     try:
         values = [(*row, 0, 0) for row in raw_rows(max(commit, 10_000))]
         names = (*EVENT_COLUMNS, "day", "precedence")
-        done, at, began = 0, 0, time.monotonic()
-        while time.monotonic() - began < seconds:
-            part = values[at : at + commit]
+        parts = [
+            [list(column) for column in zip(*values[at : at + commit], strict=True)]
+            for at in range(0, len(values), commit)
+        ]
+        done, began = 0, time.monotonic()
+        for part in itertools.cycle(parts):
             store.door.insert("events", names, part, wait_s=30.0)
-            done += len(part)
-            at = 0 if at + commit >= len(values) else at + commit
+            done += len(part[0])
+            if time.monotonic() - began > seconds:
+                break
         return done / (time.monotonic() - began)
     finally:
         store.close()

@@ -120,6 +120,7 @@ install_python_packages() {
         "$python" -m venv .venv
     fi
     # What the tests need contains what running needs.
+    long=$kind
     [ "$kind" != soak ] || kind=test # the same lock
     if ! fresh ".venv/.homing-$kind.sha" "$lock" &&
         ! fresh .venv/.homing-test.sha packaging/requirements-dev.lock; then
@@ -127,6 +128,10 @@ install_python_packages() {
         .venv/bin/python -m pip install -qq --disable-pip-version-check --no-input \
             --require-hashes -r "$lock"
         digest "$lock" >".venv/.homing-$kind.sha"
+    fi
+    if [ "$long" = soak ] && ! .venv/bin/python -c "import chdb" 2>/dev/null; then
+        say "installing today's ClickHouse inside a process (chDB, about 900 MB on disk)"
+        .venv/bin/python -m pip install -qq --disable-pip-version-check --no-input "chdb>=4.4,<5"
     fi
     if [ ! -x .venv/bin/homing ] || ! fresh .venv/.homing-checkout.sha pyproject.toml; then
         .venv/bin/python -m pip install -qq --disable-pip-version-check --no-input \
