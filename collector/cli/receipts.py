@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hmac
 from pathlib import Path
 
 from collector.cli.parser import OK, PROG, Commands, say
@@ -29,9 +30,9 @@ def _verify(args: argparse.Namespace) -> int:
     except OSError as exc:
         raise RequestFault(f"{args.file} cannot be read: {exc.strerror}") from exc
     signed, stated = verify(raw)
-    if args.person is not None and stated.get("subject") != digest(
-        str(stated.get("salt")), str(stated.get("appId")), args.person
-    ):
-        raise RequestFault("the receipt is about somebody else", field="subject")
+    if args.person is not None:
+        wanted = digest(str(stated.get("salt")), str(stated.get("appId")), args.person)
+        if not hmac.compare_digest(str(stated.get("subject")).encode(), wanted.encode()):
+            raise RequestFault("the receipt is about somebody else", field="subject")
     say({**stated, "publicKey": signed.public_key})
     return OK
