@@ -294,16 +294,24 @@ class DuckStore(DuckReading, Store):
     @_alone
     def compact(self) -> None:
         duck_rewrite.require_room(self.path.parent, self.size_bytes())
-        with self._file.alone():
-            with translated():
-                self._writer.execute("CHECKPOINT")
-            self._file.close_alone()
-            try:
-                duck_rewrite.rewrite(self.path)
-            finally:
-                self._in_doubt = True  # until it is open again
-                self._open()
-                self._in_doubt = False
+        try:
+            self.checkpoint()
+            duck_rewrite.rewrite(self.path, self._writer)
+        except BaseException:
+            self._in_doubt = True  # a disk that failed may have cost the engine more
+            raise
+        try:
+            with self._file.alone():  # who reads is only held up for the change of files
+                self._file.close_alone()
+                try:
+                    duck_rewrite.put_into_place(self.path)
+                finally:
+                    self._in_doubt = True  # until it is open again
+                    self._open()
+                    self._in_doubt = False
+        except StorageFault:
+            duck_rewrite.remove_leftovers(self.path)
+            raise
         self._unswept = self.unswept_since_ms = 0
 
     @property

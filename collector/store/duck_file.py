@@ -26,16 +26,15 @@ from tracking.errors import StorageFault
 Cursor = duckdb.DuckDBPyConnection
 Config = dict[str, str | bool | int | float | list[str]]
 
-# The engine can read files and load code; it is not to, whatever is asked of it.
 CONFIG: Final[Config] = {
     "threads": 2,
     "memory_limit": "256MB",
     "preserve_insertion_order": True,
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
-    "enable_external_access": False,
-    "lock_configuration": True,
 }
+#: Files that the engine may touch besides the one it is opened with: the successor's.
+SUCCESSOR: Final = (".new", ".new.wal", ".new.wal.checkpoint", ".new.wal.recovery")
 PATIENCE_S = 10.0  #: How long running readers may finish before they are interrupted.
 SHUT_S = 120.0  #: How long a reader waits at the door.
 GIVEN_UP_S = 10.0  #: How soon an interrupted reader must be gone.
@@ -86,9 +85,22 @@ class DuckFile:
         with translated():
             shutil.rmtree(spill_of(self.path), ignore_errors=True)
             self.db = duckdb.connect(str(self.path), config=CONFIG)
-            self.writer = self.db.cursor()
+            try:
+                self._lock_up()
+                self.writer = self.db.cursor()
+            except BaseException:
+                self.db.close()
+                raise
         self._readers = threading.local()
         self.opened += 1
+
+    def _lock_up(self) -> None:
+        """Let nobody read other files or load code through the engine, whatever is asked of it."""
+        name = str(self.path.absolute())
+        allowed = ", ".join(quoted(f"{name}{end}") for end in SUCCESSOR)
+        self.db.execute(f"SET allowed_paths = [{allowed}]")
+        self.db.execute("SET enable_external_access = false")
+        self.db.execute("SET lock_configuration = true")
 
     def close(self) -> None:
         """Close it, once nobody is inside. Twice is as good as once.
@@ -176,6 +188,11 @@ class DuckFile:
     def size_bytes(self) -> int:
         """Return the size of the file and of its write-ahead log."""
         return sum(_size(path) for path in (self.path, wal_of(self.path)))
+
+
+def quoted(text: str) -> str:
+    """Return a text as it stands in a statement that binds no values (SET, ATTACH)."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def wal_of(path: Path) -> Path:

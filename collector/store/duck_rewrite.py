@@ -17,7 +17,7 @@ from typing import Final
 
 import duckdb
 
-from collector.store.duck_file import Cursor, fsync_folder, spill_of, translated, wal_of
+from collector.store.duck_file import Cursor, fsync_folder, quoted, spill_of, translated, wal_of
 from tracking.errors import StorageFault
 
 Progress = Callable[[int, int], None]
@@ -68,7 +68,7 @@ def successor(path: Path, needed_bytes: int) -> Iterator[Cursor]:
                 "autoload_known_extensions": False,
             }
             with contextlib.closing(duckdb.connect(":memory:", config=config)) as db:
-                old_name, new_name = _quoted(path), _quoted(new)
+                old_name, new_name = quoted(str(path)), quoted(str(new))
                 db.execute(f"ATTACH {old_name} AS old (READ_ONLY)")
                 db.execute(f"ATTACH {new_name} AS new")
                 new.chmod(0o600)
@@ -76,22 +76,61 @@ def successor(path: Path, needed_bytes: int) -> Iterator[Cursor]:
                 db.execute("CHECKPOINT new")
                 db.execute("DETACH new")
                 db.execute("DETACH old")
-            if wal_of(new).exists():
-                raise StorageFault(f"{new} could not be finished; the store is as it was")
-            _sync(new)
-            new.replace(path)
-            fsync_folder(path.parent)
+            _finished(new)
+            put_into_place(path)
     except BaseException:
         with contextlib.suppress(OSError):
             remove_leftovers(path)
         raise
 
 
-def rewrite(path: Path) -> None:
-    """Write a closed file anew, without the bytes of what was deleted from it."""
-    with successor(path, path.stat().st_size) as db:
-        db.execute("COPY FROM DATABASE old TO new")
-        db.execute("DELETE FROM new.unswept")
+def rewrite(path: Path, cursor: Cursor) -> None:
+    """Write an open file anew beside itself, without the bytes of what was deleted from it.
+
+    Others may read meanwhile, nobody may write. :func:`put_into_place` ends it.
+
+    Args:
+        path: Of the file.
+        cursor: Of the open file.
+
+    """
+    new = new_of(path)
+    require_room(path.parent, path.stat().st_size)
+    remove_leftovers(path)
+    try:
+        with translated():
+            ((name,),) = cursor.execute("SELECT current_database()").fetchall()
+            old_name, new_name = '"' + name.replace('"', '""') + '"', quoted(str(new.absolute()))
+            cursor.execute(f"ATTACH {new_name} AS new")
+            try:
+                new.chmod(0o600)
+                cursor.execute(f"COPY FROM DATABASE {old_name} TO new")
+                cursor.execute("DELETE FROM new.unswept")
+                cursor.execute("CHECKPOINT new")
+            finally:
+                cursor.execute("DETACH new")
+            _finished(new)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove_leftovers(path)
+        raise
+
+
+def _finished(new: Path) -> None:
+    if wal_of(new).exists():
+        raise StorageFault(f"{new} could not be finished; the store is as it was")
+    _sync(new)
+
+
+def put_into_place(path: Path) -> None:
+    """Let the successor of a closed file take its name, durably."""
+    with translated():
+        if wal_of(path).exists():
+            raise StorageFault(
+                f"{path} could not be brought to rest for rewriting; it is as it was"
+            )
+        new_of(path).replace(path)
+        fsync_folder(path.parent)
 
 
 def copy(path: Path, target: Path, progress: Progress) -> None:
@@ -146,11 +185,6 @@ def require_room(folder: Path, needed_bytes: int) -> None:
             f" {(needed_bytes + SPARE_BYTES) >> 20} MB",
             advice="Make room; the store is as it was, and it is tried again.",
         )
-
-
-def _quoted(path: Path) -> str:
-    """Return a path as ATTACH takes it, which binds no values."""
-    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _sync(path: Path) -> None:

@@ -176,7 +176,7 @@ def test_what_fails_is_said_and_tried_again(
     with caplog.at_level(logging.INFO, "collector.upkeep"):
         scene(opened, act)
     said = [record.getMessage() for record in caplog.records if record.name == "collector.upkeep"]
-    assert "no room" in said[0]
+    assert said[0].endswith("code=storage")
     assert "nobody thought of" in said[1]
     assert "swept erased rows=" in said[2]
 
