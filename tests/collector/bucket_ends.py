@@ -193,26 +193,26 @@ class BucketEnd:
             now_ms=now_ms,
             now_s=time.monotonic,
         )
+        self.bucket = BucketIngest(self.accounts, self.store, self.writer, self.ingest)
         sock = socket.create_server(("127.0.0.1", 0))
         self.port: int = sock.getsockname()[1]
 
         async def start() -> Listener:
-            bucket = BucketIngest(self.accounts, self.store, self.writer, self.ingest)
             limits = Limits()
-            routes = [*bucket_routes(bucket, limits), *tracking_routes(self.ingest, limits)]
+            routes = [*bucket_routes(self.bucket, limits), *tracking_routes(self.ingest, limits)]
             listener = Listener(Starlette(routes=routes), limits=limits)
             await listener.on_socket(sock)
             return listener
 
-        self.listener = self._run(start())
+        self.listener = self.run(start())
 
-    def _run(self, work: Any) -> Any:
+    def run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
     def stop(self) -> None:
-        self._run(self.listener.drain(1.0))
+        self.run(self.listener.drain(1.0))
         self.writer.close()
-        self._run(self.loop.shutdown_default_executor())
+        self.run(self.loop.shutdown_default_executor())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
         self.loop.close()

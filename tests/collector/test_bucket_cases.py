@@ -30,8 +30,11 @@ from collector.store.interface import (
     Attribute,
     Feedback,
     Once,
+    Seen,
 )
+from tracking.bucket import parse_body
 from tracking.dates import iso
+from tracking.sink import Origin
 
 Run = Callable[..., Collector]
 NOON = 1_687_953_600_000  #: 2023-06-28T12:00:00Z
@@ -392,6 +395,25 @@ def test_case_60_the_last_of_three_calls_is_what_stands(end: BucketApp) -> None:
     end.take("bulk", items)
     assert end.held.users["one by one"].attributes == {"n": 1}
     assert end.held.users["at once"].attributes == {"n": 1}
+
+
+def test_case_60_the_last_of_three_calls_of_one_millisecond_is_what_stands(
+    end: BucketApp,
+) -> None:
+    origin = Origin(transport="http", connection=1, peer="127.0.0.1", received_ms=now_ms())
+
+    def keep(method: str, body: str) -> None:
+        batch = parse_body(method, body.encode())
+        end.far_end.run(end.far_end.bucket.keep(end.held.app_id, batch, origin, None))
+
+    for n in (1, 2, 1):
+        keep("user", f'{{"userId":"u","attributes":{{"n":{n}}}}}')
+    for company_id in ("d", "e", "c"):
+        keep("company", f'{{"companyId":"{company_id}","userId":"u"}}')
+    keep("event", '{"event":"e","userId":"u"}')
+    assert end.held.users["u"].attributes == {"n": 1}
+    assert [event.company_id for event in end.held.events] == ["c"]
+    assert max(seen.last_ts for seen in end.held.rows(Seen)) < origin.received_ms + 10
 
 
 def test_over_a_quota_nothing_is_taken_and_it_is_said_when_to_come_back(tmp_path: Path) -> None:
