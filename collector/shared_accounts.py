@@ -10,7 +10,8 @@ back: not by another collector, and not with an older file that somebody put bac
     engine = base            tell the engine what is here
     neither                  removed on either side: removed; else the engine's
 
-*Base* is what both had at the last look. It lies in a file of its own beside the accounts; a crash
+*Base* is what both had at the last look, with the versions of its rows: what a replica that lags
+says of older ones is not listened to. It lies in a file of its own beside the accounts; a crash
 between the two files costs nothing, because what is equal on both sides is no change.
 """
 # ruff: noqa: S608 - the names are the file's own; every value is bound
@@ -57,7 +58,7 @@ class AccountSync:
         self._base_path = path.with_name(f"{path.name}.shared")
         self._shared = shared
         self._changed = changed
-        self._base: dict[Key, str] = self._read_base()
+        self._base, self._latest = self._read_base()
         self._mark: tuple[object, ...] = ()
 
     def sync(self) -> None:
@@ -76,18 +77,21 @@ class AccountSync:
             told, taken = self._compare(here, there)
             self._take(db, taken)
             now_here = self._rows(db) if taken else here
-        latest = max((row.version for row in there.values()), default=0)
-        version = max(time.time_ns() // 1_000, latest + 1)
+        if taken:
+            self._changed()
+        latest = self._latest | {
+            key: row.version for key, row in there.items() if row.version > self._known(key)
+        }
+        version = max(time.time_ns() // 1_000, max(latest.values(), default=0) + 1)
         self._shared.tell_accounts(
             [
                 AccountRow(subject, key, value or there[subject, key].value, value is None, version)
                 for (subject, key), value in told.items()
             ]
         )
-        if now_here != self._base:
-            self._write_base(now_here)
-        if taken:
-            self._changed()
+        latest |= dict.fromkeys(told, version)
+        if (now_here, latest) != (self._base, self._latest):
+            self._write_base(now_here, latest)
         self._mark = () if told else (mark, now_here)
 
     def _compare(
@@ -99,6 +103,8 @@ class AccountSync:
         for key in here.keys() | there.keys():
             ours, base = here.get(key), self._base.get(key)
             row = there.get(key)
+            if row is not None and row.version < self._known(key):
+                continue  # a replica that lags tells of the past
             theirs = None if row is None or row.gone else row.value
             if ours == theirs:
                 continue
@@ -163,18 +169,24 @@ class AccountSync:
                         [said[column] for column in columns],
                     )
 
-    def _read_base(self) -> dict[Key, str]:
+    def _read_base(self) -> tuple[dict[Key, str], dict[Key, int]]:
         try:
             said = json.loads(self._base_path.read_text("utf-8"))
-            return {(table, key): value for table, key, value in said}
         except FileNotFoundError:
-            return {}
+            return {}, {}
         except (OSError, ValueError) as exc:
             raise StorageFault(f"{self._base_path} cannot be read") from exc
+        rows = {(table, key): value for table, key, value, _ in said if value is not None}
+        return rows, {(table, key): version for table, key, _, version in said}
 
-    def _write_base(self, rows: dict[Key, str]) -> None:
+    def _known(self, key: Key) -> int:
+        """Return the version of a row that was told or heard last."""
+        return self._latest.get(key, 0)
+
+    def _write_base(self, rows: dict[Key, str], latest: dict[Key, int]) -> None:
         """Replace the base; half a file is never seen."""
-        text = json.dumps([[*key, value] for key, value in sorted(rows.items())])
+        keys = sorted(rows.keys() | latest.keys())
+        text = json.dumps([[*key, rows.get(key), latest.get(key, 0)] for key in keys])
         made = self._base_path.with_name(f"{self._base_path.name}.new")
         try:
             made.unlink(missing_ok=True)
@@ -186,7 +198,7 @@ class AccountSync:
             made.replace(self._base_path)
         except OSError as exc:
             raise StorageFault(f"{self._base_path} cannot be written") from exc
-        self._base = rows
+        self._base, self._latest = rows, latest
 
 
 def _tables(db: sqlite3.Connection) -> list[_Table]:

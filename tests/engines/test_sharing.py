@@ -123,6 +123,27 @@ def test_a_token_revoked_on_one_is_refused_by_the_other_and_never_comes_back(
         again.close()
 
 
+def test_a_replica_that_lags_brings_no_revoked_token_back(
+    member: Callable[..., Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = member("one")
+    one.accounts.add_app("Acme", NOW, app_id="acme")
+    token = one.accounts.add_token("acme", ["stats:read"], NOW)
+    one.sync.sync()
+    past = one.shared.accounts()
+    one.accounts.revoke(token)
+    one.sync.sync()
+    one.close()
+    again = member("one")  # what it knows outlives the process
+    monkeypatch.setattr(again.shared, "accounts", lambda: past)
+    again.sync.sync()
+    assert again.accounts.grant(token, NOW) is None
+    monkeypatch.undo()
+    again.sync.sync()
+    assert again.accounts.grant(token, NOW) is None
+    assert again.accounts.app("acme") is not None
+
+
 def test_an_app_that_was_removed_may_be_made_again(member: Callable[..., Member]) -> None:
     one, other = member(), member()
     one.accounts.add_app("Acme", NOW, app_id="acme")
