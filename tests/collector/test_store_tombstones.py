@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collectors import DAY, HOUR, NOW, row
+from collectors import DAY, HOUR, NOW, Collector, now_ms, row
 
 from collector.catalogue import Catalogue
 from collector.forgetting import Forgetting, Forgotten
@@ -241,3 +241,44 @@ def test_60_the_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageFault):
         key_of(path)
+
+
+def test_60_deleted_over_the_api_and_replayed_after_a_kill_she_stays_away(
+    run: Callable[..., Collector], tmp_path: Path
+) -> None:
+    at = now_ms() - HOUR
+    frame = {
+        "data": [
+            {"name": "E", "id": n, "date": at + n, "userId": "canary-ann", "deviceId": "canary-d"}
+            for n in range(20)
+        ]
+    }
+    far_end = run()
+    token = far_end.app("A", "admin")
+    assert len(far_end.say(frame)["reportedIds"]) == 20
+    path = "/api/v1/apps/A/users/canary-ann"
+    status, _, _ = far_end.request("DELETE", path, headers={"Authorization": token})
+    assert status == 204
+    for _ in range(2):
+        assert len(far_end.say(frame)["reportedIds"]) == 20, "acknowledged, or it comes for ever"
+        assert far_end.export() == []
+        assert far_end.status()["counts"]["erased"] == 20
+        far_end.kill()
+        far_end = run()
+    fresh = {
+        "name": "E",
+        "id": 99,
+        "date": now_ms(),
+        "userId": "canary-ann",
+        "deviceId": "canary-d",
+    }
+    assert far_end.say({"data": [*frame["data"], fresh]})["reportedIds"]
+    assert [one["id"] for one in far_end.export()] == [99]
+    assert far_end.request("DELETE", path, headers={"Authorization": token})[0] == 204
+    assert far_end.stop() == 0
+    store = DuckStore(tmp_path / "data" / "events.duckdb", now_ms())
+    store.compact()
+    store.close()
+    for file in (tmp_path / "data").rglob("*"):
+        if file.is_file():
+            assert b"canary-" not in file.read_bytes(), file.name
