@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from collectors import Collector
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.entrance import forwarded_for
+from collector.entrance import Entrance, forwarded_for
+from collector.metrics import Metrics
 from collector.settings import network
 
 Run = Callable[..., Collector]
@@ -108,3 +110,39 @@ def test_a_sender_that_goes_leaves_its_place(run: Run) -> None:
             ws.send('{"data":[]}')
             assert ws.recv()
             ws.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "peer", "proto", "scheme"),
+    [
+        ("http", "10.0.0.1", "https", "https"),
+        ("http", "10.0.0.1", "http, https", "https"),  # the nearest proxy's word
+        ("websocket", "10.0.0.1", "https", "wss"),
+        ("http", "10.0.0.1", "gopher", "http"),
+        ("http", "198.51.100.1", "https", "http"),  # not a proxy of ours
+    ],
+)
+def test_61_the_scheme_is_a_trusted_proxys_to_tell(
+    kind: str, peer: str, proto: str, scheme: str
+) -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        del receive, send
+        seen.append((scope["scheme"], scope["client"][0]))
+
+    entrance = Entrance(
+        app, [], trusted=["10.0.0.0/8"], per_peer=10, metrics=Metrics(), come_back_s=1
+    )
+    headers = [(b"x-forwarded-for", b"203.0.113.5"), (b"x-forwarded-proto", proto.encode())]
+    scope: dict[str, Any] = {
+        "type": kind,
+        "path": "/",
+        "client": (peer, 4711),
+        "scheme": "http" if kind == "http" else "ws",
+        "headers": headers,
+    }
+    nobody: Any = None
+    asyncio.run(entrance(scope, nobody, nobody))
+    assert seen == [(scheme, "203.0.113.5" if peer == "10.0.0.1" else peer)]
+    assert not entrance.open
