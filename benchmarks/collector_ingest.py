@@ -145,7 +145,7 @@ def ingest(
                 shape = Shape("", crowd.agents, crowd.batch, "ws", crowd.window, ids=True)
                 before = collector.cpu_us()
                 target = ["--tcp", str(collector.port), "--devices"]
-                said = load(target, shape, seconds)
+                said = load(target, shape, seconds * (2 if crowd.agents >= 1_000 else 1))
                 cpu.append((collector.cpu_us() - before) / said["acknowledged"])
                 commits = metric(port, "homing_commit_seconds_count")
                 sizes.append(said["acknowledged"] / max(1, commits))

@@ -164,7 +164,7 @@ def storm(
         "p90_s": at.get(0.9, never),
         "p99_s": at.get(0.99, never),
         "all_s": at.get(1.0, never),
-        "ideal_s": agents / (processes * dials_per_s),
+        "ideal_s": agents / (processes * dials_per_s) if processes else never,
         "dials_each": dials / agents,
         "peak_dials_per_s": peak / TICK_S,
     }
