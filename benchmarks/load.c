@@ -352,6 +352,15 @@ int main(int argc, char **argv) {
         event.events = EPOLLIN | EPOLLOUT | EPOLLET;
         event.data.ptr = c;
         epoll_ctl(poll_fd, EPOLL_CTL_ADD, c->fd, &event);
+        if (n % 64 == 63) { /* those that are open already are asked whether they live */
+            int count = epoll_wait(poll_fd, ready, 256, 0);
+            for (int k = 0; k < count; k++) {
+                struct connection *open = ready[k].data.ptr;
+                if (ready[k].events & (EPOLLIN | EPOLLHUP))
+                    while (!pull(open, 0)) {}
+                push(open, 0);
+            }
+        }
     }
 
     if (announce) { printf("{\"connected\":%u}\n", producers); fflush(stdout); }
