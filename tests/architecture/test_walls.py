@@ -37,6 +37,10 @@ POSTS = {  # library: (where it may be imported, why only there)
         "its classes run under our deadlines only there",
     ),
     "duckdb": (("collector/",), "150 MB that only a far end needs"),
+    "clickhouse_driver": (
+        ("collector/store/clickhouse_door.py",),
+        "its errors become ours at the border, and a collector with a file has no driver",
+    ),
     "maxminddb": (("collector/geoip.py",), "an address is looked up in one place, and forgotten"),
     "sqlite3": (("agent/adapters/", "collector/"), "its errors become ours at the border"),
     "threading": (

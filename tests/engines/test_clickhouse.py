@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -84,6 +86,13 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
 def test_an_address_that_is_none_is_refused_in_a_sentence(said: str) -> None:
     with pytest.raises(SettingsFault, match="clickhouse://USER@HOST:PORT/DATABASE"):
         address(said, {})
+
+
+def test_a_collector_with_a_file_needs_no_driver() -> None:
+    probe = "import sys, collector.server, collector.cli.parser; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", probe], text=True, timeout=60).split()
+    assert "collector.engines" in loaded
+    assert not {"clickhouse_driver", "collector.store.clickhouse"} & set(loaded)
 
 
 # --- what is stored ----------------------------------------------------------------------------
