@@ -49,8 +49,8 @@ class Asking:
 
         Args:
             text: A template; ``FROM <name>`` is a part that is shared.
-            shared: Parts by name. The embedded engine works each out once; the other reads its
-                text wherever it stands, because 18.16 has no WITH.
+            shared: Parts by name; one may read those before it. The embedded engine works each
+                out once; the other reads its text wherever it stands: 18.16 has no WITH.
             values: What is bound.
 
         Raises:
@@ -61,11 +61,16 @@ class Asking:
         if left_s <= 0:
             raise StorageFault("the answer took too long")
         once = self._store.dialect == "duckdb"
-        for name, part in (shared or {}).items():
-            text = text.replace(f"<{name}>", name if once else f"({part}) AS {name}")
-        if shared and once:
-            parts = ", ".join(f"{name} AS MATERIALIZED ({part})" for name, part in shared.items())
-            text = f"WITH {parts} {text}"
+        left = dict(shared or {})
+        parts: list[str] = []
+        for name in list(left):
+            part = left.pop(name)
+            said = name if once else f"({part}) AS {name}"
+            left = {later: more.replace(f"<{name}>", said) for later, more in left.items()}
+            text = text.replace(f"<{name}>", said)
+            parts.append(f"{name} AS MATERIALIZED ({part})")
+        if parts and once:
+            text = f"WITH {', '.join(parts)} {text}"
         return self._store.ask(
             text, {name: values[name] for name in _wanted(text)}, deadline_s=left_s
         )

@@ -47,10 +47,13 @@ SELECT <hour:ts> AS h, count(*) AS n FROM {events} WHERE {range} AND kind = 'ini
 #
 # there: who was on which device on which day. said: what they said of themselves, when last; a few
 # rows of each, before anything is compared.
+#
+# hidden: who named nobody, by day. nameless: who named nobody on any day.
 SHARED = {
     "there": """
-      SELECT <day:ts> AS d, device_id, user_id, max(anon_id) AS anon FROM {events} WHERE {range}
-      GROUP BY d, device_id, user_id
+      SELECT <day:ts> AS d, device_id, user_id, max(anon_id) AS anon,
+        CASE WHEN user_id <> '' THEN 1 ELSE 0 END AS named
+      FROM {events} WHERE {range} GROUP BY d, device_id, user_id
     """,
     "said": """
       SELECT device_id, user_id, platform, version, locale, avail_ram, country, max(ts) AS t
@@ -58,6 +61,16 @@ SHARED = {
       WHERE {range} AND (platform <> '' OR version <> '' OR locale <> '' OR avail_ram <> 0
         OR country <> '')
       GROUP BY device_id, user_id, platform, version, locale, avail_ram, country
+    """,
+    "hidden": """
+      SELECT d, device_id, max(anon) AS its_anon FROM <there> WHERE device_id <> ''
+      GROUP BY d, device_id HAVING max(named) = 0
+    """,
+    "nameless": """
+      SELECT device_id AS device,
+        CASE WHEN max(its_anon) <> '' THEN max(its_anon) ELSE device_id END AS who
+      FROM <hidden> WHERE device_id NOT IN (SELECT device_id FROM <there> WHERE named = 1)
+      GROUP BY device_id
     """,
 }
 
@@ -72,11 +85,6 @@ def _first_days(kind: str) -> str:
     """  # noqa: S608 - of texts of our own
 
 
-_IDENTITY = "CASE WHEN max(anon) <> '' THEN max(anon) ELSE device_id END"
-_NAMELESS = f"""
-  SELECT device_id AS device, {_IDENTITY} AS who FROM <there> WHERE device_id <> ''
-  GROUP BY device_id HAVING max(user_id) = ''
-"""  # noqa: S608 - of texts of our own
 _NO_WORDS = "'' AS a, '' AS b, '' AS c, CAST(0 AS BIGINT) AS e, '' AS f"
 # The latest that is not empty, of equal times the greatest.
 _LATEST = """
@@ -91,7 +99,7 @@ _LATEST = """
 PERSONS = f"""
 SELECT 'day' AS what, d, CAST(count(*) AS BIGINT) AS n,
   CAST(sum(CASE WHEN first_day = d THEN 1 ELSE 0 END) AS BIGINT) AS fresh, {_NO_WORDS}
-FROM (SELECT DISTINCT d, user_id FROM <there> WHERE user_id <> '') AS named
+FROM (SELECT DISTINCT d, user_id FROM <there> WHERE named = 1) AS named
 LEFT JOIN ({_first_days("user")}) AS firsts ON user_id = whose
 GROUP BY d
 UNION ALL
@@ -100,9 +108,9 @@ SELECT 'day' AS what, d, CAST(count(*) AS BIGINT) AS n,
 FROM (
   SELECT d, who, max(CASE WHEN first_day = d THEN 0 ELSE 1 END) AS old
   FROM (
-    SELECT d, device_id, {_IDENTITY} AS who FROM <there> WHERE device_id <> ''
-    GROUP BY d, device_id HAVING max(user_id) = ''
-  ) AS nameless
+    SELECT d, device_id, CASE WHEN its_anon <> '' THEN its_anon ELSE device_id END AS who
+    FROM <hidden>
+  ) AS them
   LEFT JOIN ({_first_days("device")}) AS firsts ON device_id = whose
   GROUP BY d, who
 ) AS identities
@@ -110,11 +118,11 @@ GROUP BY d
 UNION ALL
 SELECT 'all' AS what, CAST(0 AS BIGINT) AS d, CAST(count(DISTINCT user_id) AS BIGINT) AS n,
   CAST(0 AS BIGINT) AS fresh, {_NO_WORDS}
-FROM <there> WHERE user_id <> ''
+FROM <there> WHERE named = 1
 UNION ALL
 SELECT 'all' AS what, CAST(0 AS BIGINT) AS d, CAST(count(DISTINCT who) AS BIGINT) AS n,
   CAST(0 AS BIGINT) AS fresh, {_NO_WORDS}
-FROM ({_NAMELESS}) AS nameless
+FROM <nameless>
 UNION ALL
 SELECT 'with' AS what, CAST(0 AS BIGINT) AS d, CAST(count(*) AS BIGINT) AS n,
   CAST(0 AS BIGINT) AS fresh, a, b, c, e, f
@@ -126,7 +134,7 @@ SELECT 'with' AS what, CAST(0 AS BIGINT) AS d, CAST(count(*) AS BIGINT) AS n,
   CAST(0 AS BIGINT) AS fresh, a, b, c, e, f
 FROM (
   SELECT who, {_LATEST} FROM (SELECT * FROM <said> WHERE user_id = '') AS theirs
-  JOIN ({_NAMELESS}) AS nameless ON device_id = device
+  JOIN <nameless> ON device_id = device
   GROUP BY who
 ) AS persons GROUP BY a, b, c, e, f
 """  # noqa: S608 - of texts of our own

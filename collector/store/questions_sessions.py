@@ -14,7 +14,7 @@ from collector.store.local_time import Wall, day_name
 from collector.store.queries_sessions import CELL_MS, NEVER
 
 SILENCE_MS = CELL_MS
-AT_ONCE = 50_000  #: Session ids that are bound to one question.
+AT_ONCE = 100_000  #: Session ids that are bound to one question.
 
 
 class Instance(NamedTuple):

@@ -109,14 +109,15 @@ def test_an_expired_token_ends_it_within_two_seconds(app: AppOf) -> None:
         assert time.monotonic() - began < 2.5
 
 
+@pytest.mark.system
 def test_who_does_not_read_is_ended_and_others_are_told(
     run: Callable[..., Collector],
 ) -> None:
     app = AppOf(run(), "A")
-    big = {"text": "x" * 20_000}
+    big = {"text": "x" * 30_000}
     with watching(app, app.token) as slow, watching(app, app.token) as quick:
         said(quick)
-        for number in range(25):
+        for number in range(22):
             events = [
                 {"type": "event", "name": "E", "date": now_ms(), "machineId": f"m{number}-{n}",
                  "payload": big}
