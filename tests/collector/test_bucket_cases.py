@@ -430,6 +430,14 @@ def test_over_a_quota_nothing_is_taken_and_it_is_said_when_to_come_back(tmp_path
         far_end.stop()
 
 
+def test_keys_that_open_nothing_are_counted(end: BucketApp) -> None:
+    before = end.far_end.ingest.counts["unknown_app"]
+    assert end.post("/nokey123/event", SENT)[0] == 400
+    assert end.post("/event", SENT, Authorization="Bearer nope")[0] == 403
+    end.take("event", SENT)
+    assert end.far_end.ingest.counts["unknown_app"] == before + 2
+
+
 def test_what_became_of_the_items_is_counted(end: BucketApp) -> None:
     counts = end.far_end.ingest.counts
     before = dict(counts)

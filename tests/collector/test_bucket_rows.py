@@ -127,6 +127,8 @@ def company(id_: str, **more: Any) -> dict[str, Any]:
 @given(CALLS, st.data())
 @example([user(1), user(2), user(1)], None)
 @example([company("d"), company("c"), {"type": "event", "event": "e", "userId": "u"}], None)
+@example([company("c"), company("d", timestamp=RECEIVED - 1), company("c", timestamp=1)], None)
+@example([user(1), user(2, timestamp=1)], None)
 def test_what_stands_does_not_depend_on_how_calls_were_put_into_bodies(
     calls: list[dict[str, Any]], data: st.DataObject | None
 ) -> None:
