@@ -7,32 +7,52 @@ it runs, and answers with an exit code (ARCHITECTURE.md §7) or raises a fault.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
 
 from collector.cli.parser import FAILED, RUNNING, SETTINGS, USAGE, build
 from tracking.errors import AgentRunning, Fault, RequestFault, SettingsFault
+
+INTERRUPTED = 130  #: 128 + SIGINT, as a shell says it.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a fault becomes a sentence and an exit code."""
     os.umask(0o077)  # whatever an engine writes beside its files is nobody else's
+    asked: list[int] = []
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, end)
     try:
         args = build().parse_args(argv)
         code: int = args.run(args)
         sys.stdout.flush()
     except Fault as fault:
+        if asked:
+            return INTERRUPTED
         sys.stderr.write(f"homing: {fault}\n")
         if fault.advice:
             sys.stderr.write(f"        {fault.advice}\n")
         return exit_code(fault)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else USAGE
+    except Exception:
+        if asked:  # DuckDB turns a Ctrl-C in mid-question into an error of its own
+            return INTERRUPTED
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
     return code
 
 

@@ -287,6 +287,24 @@ def test_ctrl_c_ends_an_import_and_leaves_no_half_file(tmp_path: Path, empty: Pa
     assert command("compact", folder=empty).returncode == 0, "nothing holds the folder"
 
 
+def test_ctrl_c_in_mid_write_is_no_error_and_the_rest_comes_later(
+    tmp_path: Path, empty: Path
+) -> None:
+    event = {"name": "E", "deviceId": "d", "date": "2025-01-01T00:00:00.000Z"}
+    file = written(tmp_path / "f", [event | {"id": n} for n in range(60_000)])
+    words = [*PROGRAM, "import", str(file), "--app", "A", "--data-dir", str(empty)]
+    wal = empty / "events.duckdb.wal"
+    for _ in range(5):
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        until(lambda: wal.exists() and wal.stat().st_size > 100_000, 30)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert (process.returncode, b"Traceback" in err) == (130, False), err
+    said = read(empty, file, "--app", "A")
+    assert said["imported"] + said["repeats"] == 60_000
+    assert len(exported(empty)) == 60_000
+
+
 def test_memory_does_not_grow_with_the_file() -> None:
     line = json.dumps({"name": "E", "deviceId": "d", "payload": {"text": "x" * 100}}).encode()
 
