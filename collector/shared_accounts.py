@@ -48,8 +48,8 @@ class AccountSync:
     Args:
         path: Of the accounts file, which exists.
         shared: The engine's side.
-        changed: Called after rows of the file were changed here: whatever is remembered of them
-            is old.
+        changed: Called after rows of the file have changed, by this or by a command line: whatever
+            is remembered of them is old.
 
     """
 
@@ -77,7 +77,7 @@ class AccountSync:
             told, taken = self._compare(here, there)
             self._take(db, taken)
             now_here = self._rows(db) if taken else here
-        if taken:
+        if taken or told:  # there, or here by a command line
             self._changed()
         latest = self._latest | {
             key: row.version for key, row in there.items() if row.version > self._known(key)
