@@ -68,7 +68,7 @@ def _questions(folder: Path, server: ClickHouse, *, events: int, times: int) -> 
         for one in TIMED:
             start = history.end - one.days * DAY
             here = timed(lambda q=one, s=start: q.ask(Questions(embedded, 60.0), s, history.end), 2)
-            cold, warm = timed(
+            took = timed(
                 partial(lambda q, s: q.ask(Questions(there, 60.0), s, history.end), one, start),
                 times,
             )
@@ -77,8 +77,8 @@ def _questions(folder: Path, server: ClickHouse, *, events: int, times: int) -> 
                     target_id="",
                     what=f"  ClickHouse, {one.name}",
                     unit="ms",
-                    ours=warm,
-                    note=f"cold {cold:.0f}; embedded {min(here[1]):.0f}; app {APP}",
+                    ours=took.warm,
+                    note=f"cold {took.cold:.0f}; embedded {min(here.warm):.0f}; app {APP}",
                 )
             )
     finally:

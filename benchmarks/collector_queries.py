@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -168,17 +168,33 @@ def _copied(base: Path, path: Path, times: int, history: History) -> None:
         db.close()
 
 
-def timed(ask: Callable[[], object], times: int) -> tuple[float, list[float]]:
-    """Return the first time and the later ones, in milliseconds."""
-    took = []
+class Took(NamedTuple):
+    """How long a question took, in milliseconds.
+
+    Attributes:
+        cold: The first time.
+        warm: The later ones.
+        cpu: Of all cores together, once; what a quieter machine would make of it.
+
+    """
+
+    cold: float
+    warm: list[float]
+    cpu: float
+
+
+def timed(ask: Callable[[], object], times: int) -> Took:
+    """Ask once, and then some more."""
+    took, worked = [], []
     for _ in range(times + 1):
-        began = time.monotonic()
+        began, cpu = time.monotonic(), time.process_time()
         ask()
         took.append((time.monotonic() - began) * 1000)
-    return took[0], took[1:]
+        worked.append((time.process_time() - cpu) * 1000)
+    return Took(took[0], took[1:], min(worked))
 
 
-def _raw(path: Path, history: History, times: int) -> dict[str, tuple[float, list[float]]]:
+def _raw(path: Path, history: History, times: int) -> dict[str, Took]:
     db = duckdb.connect(str(path), config=CONFIG)
     found = {}
     try:
@@ -215,8 +231,7 @@ def measure(folder: Path, *, events: int, times: int) -> list[Row]:
         for one in TIMED:
             start, end = history.end - one.days * DAY, history.end
             ask = partial(_ask, store, one, start, end)
-            cold, warm = timed(ask, times)
-            rows += _rows(one, events, cold, warm, raw[one.name])
+            rows.append(_row(one, events, timed(ask, times), raw[one.name]))
     finally:
         store.close()
     return rows
@@ -226,22 +241,18 @@ def _ask(store: DuckStore, one: Timed, start: int, end: int) -> object:
     return one.ask(Questions(store, 60.0), start, end)
 
 
-def _rows(
-    one: Timed, events: int, cold: float, warm: Sequence[float], raw: tuple[float, list[float]]
-) -> list[Row]:
-    ratio = statistics.median(warm) / statistics.median(raw[1])
+def _row(one: Timed, events: int, took: Took, raw: Took) -> Row:
     target = one.most_ms if events >= 10_000_000 else 0.0
-    return [
-        Row(
-            target_id="P12" if target else "",
-            what=f"  {one.name}",
-            unit="ms",
-            ours=list(warm),
-            most=target or None,
-            note=f"cold {cold:.0f}; the engine's simplest {statistics.median(raw[1]):.1f} "
-            f"({ratio:.1f} ×)",
-        )
-    ]
+    simplest = statistics.median(raw.warm)
+    return Row(
+        target_id="P12" if target else "",
+        what=f"  {one.name}",
+        unit="ms",
+        ours=took.warm,
+        most=target or None,
+        note=f"cold {took.cold:.0f}, CPU {took.cpu:.0f}; the engine's simplest {simplest:.0f}, "
+        f"CPU {raw.cpu:.0f} ({statistics.median(took.warm) / simplest:.1f} ×)",
+    )
 
 
 def main() -> int:
