@@ -104,6 +104,12 @@ def _restore(args: argparse.Namespace) -> int:
             f"homing: the backup is {days} days old, and erasures are remembered for"
             f" {REMEMBERED_DAYS}: who was erased before that may be back\n"
         )
+    if done.unreadable:
+        sys.stderr.write(
+            f"homing: the backup remembers {done.unreadable} erasures by a key that is not here\n"
+            f"        Bring tombstones.key from the old folder to {folder.path} before you serve, or"
+            " a client that was offline brings these people back.\n"
+        )
     if args.json:
         return say(
             {
@@ -112,6 +118,7 @@ def _restore(args: argparse.Namespace) -> int:
                 "counts": manifest.counts,
                 "aside": None if done.aside is None else str(done.aside),
                 "erasedAgain": done.erased,
+                "erasuresUnreadable": done.unreadable,
             }
         )
     print(f"{manifest.counts['events']:,} events of {manifest.created} are in {folder.path}.")

@@ -127,7 +127,8 @@ def one_at_a_time(folder: Folder, what: str) -> Iterator[None]:
                 advice="Wait for its end; one of them at a time.",
             ) from None
         os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps({"pid": os.getpid(), "what": what}).encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk the lock holds, and nobody is named
+            os.pwrite(fd, json.dumps({"pid": os.getpid(), "what": what}).encode(), 0)
         try:
             yield
         finally:

@@ -28,11 +28,13 @@ class Restored(NamedTuple):
     Attributes:
         aside: Where what was there lies now, None if there was nothing.
         erased: How many people and devices were erased again.
+        unreadable: How many erasures of the backup nobody can recognise without a key.
 
     """
 
     aside: Path | None
     erased: int
+    unreadable: int
 
 
 def restore(
@@ -62,13 +64,14 @@ def restore(
         ):
             erased = bury_again(store, graves, folder.path, lose_erasures=lose_erasures)
             store.checkpoint()
+            unreadable = 0 if (folder.path / "tombstones.key").exists() else len(_stones(store))
         aside = folder.path / time.strftime(
             "before-restore-%Y%m%d-%H%M%S", time.localtime(now_ms / 1000)
         )
         while aside.exists():
             aside = aside.with_name(f"{aside.name}-2")
         backup.put_into_place(folder, stage, aside)
-    return Restored(aside if there else None, erased)
+    return Restored(aside if there else None, erased, unreadable)
 
 
 def _graves(folder: Folder, now_ms: int, *, lose_erasures: bool) -> list[Tombstone]:

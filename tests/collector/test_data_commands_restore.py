@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -16,6 +18,7 @@ from collectors import NOW, PROGRAM, Collector, command, now_ms, row
 from filled_folders import counted, entries, exported, fill, tar_of
 
 from collector import backup
+from collector.cli.reach import one_at_a_time
 from collector.places import RESTORING, Folder, ServerLock
 from collector.store.duck import DuckStore
 from collector.tombstones import Tombstones, key_of
@@ -157,6 +160,34 @@ def test_without_the_tombstones_a_restore_asks(filled: Path, tmp_path: Path) -> 
     assert "--lose-erasures" in refused.stderr
     assert command("restore", str(file), "--lose-erasures", folder=filled).returncode == 0
     assert "u3" in users(filled)
+
+
+def test_a_restore_elsewhere_says_that_the_key_of_the_erasures_is_missing(
+    filled: Path, tmp_path: Path
+) -> None:
+    file, new = tmp_path / "a.homing", Folder(tmp_path / "new").prepare().path
+    erase(filled, "u3", NOW)
+    assert command("backup", str(file), folder=filled).returncode == 0
+    done = command("restore", str(file), "--json", folder=new)
+    assert json.loads(done.stdout)["erasuresUnreadable"] == 1
+    assert "tombstones.key" in done.stderr
+    assert "u3" not in users(new)
+    shutil.copy(filled / "tombstones.key", new)
+    done = command("restore", str(file), "--json", folder=new)
+    assert json.loads(done.stdout)["erasuresUnreadable"] == 0
+    assert done.stderr == ""
+
+
+def test_a_disk_too_full_for_a_name_in_the_lock_still_locks(filled: Path) -> None:
+    folder = Folder(filled)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with one_at_a_time(folder, "compact"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            assert command("compact", folder=filled).returncode == 75
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_restore_that_is_cut_anywhere_is_finished_by_who_comes_next(
