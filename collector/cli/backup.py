@@ -107,8 +107,8 @@ def _restore(args: argparse.Namespace) -> int:
     if done.unreadable:
         sys.stderr.write(
             f"homing: the backup remembers {done.unreadable} erasures by a key that is not here\n"
-            f"        Bring tombstones.key from the old folder to {folder.path} before you serve, or"
-            " a client that was offline brings these people back.\n"
+            f"        Bring tombstones.key from the old folder to {folder.path} before you serve,"
+            " or a client that was offline brings these people back.\n"
         )
     if args.json:
         return say(
