@@ -57,6 +57,9 @@ class Wire:
     event_in: int = 330
     event_out: int = 24
     acknowledged_tcp: int = 52  #: A bare TCP acknowledgement in either direction.
+    ping_out: int = 2 + 52
+    pong_in: int = 6 + 52
+    ping_s: float = 30.0  #: The collector's ``ping_s``.
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +94,18 @@ def steady(fleet: Fleet, one: Measured, wire: Wire) -> dict[str, float]:
     beats = online / fleet.heartbeat_s
     events = fleet.agents * fleet.events_per_day / 86_400
     peak = events * fleet.peak()
-    bits_in = beats * (wire.heartbeat_in + wire.acknowledged_tcp) + peak * wire.event_in
-    bits_out = beats * wire.heartbeat_out + peak * wire.event_out
+    bytes_in = beats * (wire.heartbeat_in + wire.acknowledged_tcp) + peak * wire.event_in
+    bytes_out = beats * wire.heartbeat_out + peak * wire.event_out
+    bytes_in += online / wire.ping_s * wire.pong_in
+    bytes_out += online / wire.ping_s * wire.ping_out
     cpu = (beats * one.us_per_heartbeat + peak * one.us_per_event) / 1e6
     by_held = online / one.held
     return {
         "heartbeats_per_s": beats,
         "events_per_s_mean": events,
         "events_per_s_peak": peak,
-        "mbit_in": bits_in * 8 / 1e6,
-        "mbit_out": bits_out * 8 / 1e6,
+        "mbit_in": bytes_in * 8 / 1e6,
+        "mbit_out": bytes_out * 8 / 1e6,
         "cores": cpu,
         "connections_gb": online * one.kb_per_connection / 1e6,
         # A process may be half busy, so that it can take a neighbour's agents as well.

@@ -162,10 +162,9 @@ def check_ways(store: DuckStore, history: History, interval: Any, zone: Any) -> 
     start, end = interval
     ask = Questions(store, WITHIN_S)
     same(ask.retention(app, start, end, wall(zone)), model.retention(start, end, Clock(*zone)))
-    for steps in WAYS:
-        for window in (HALF_HOUR, 7 * DAY):
-            said = ask.funnel(app, start, end, steps, window)
-            assert said == model.funnel(start, end, steps, window), (steps, window)
+    for steps, window in WAYS:
+        said = ask.funnel(app, start, end, steps, window)
+        assert said == model.funnel(start, end, steps, window), (steps, window)
     groups = model.error_groups(start, end)
     same(ask.error_groups(app, start, end), groups)
     for group in groups:
@@ -182,10 +181,10 @@ CHECKS = {
     "ways": check_ways,
 }
 WAYS = (
-    ("E", "F"),
-    ("init", "E"),
-    ("F", "E", "F"),
-    ("init", "E", "error:X", "E", "F", "nucleus:userid", "é", "init"),
+    (("E", "F"), HALF_HOUR),
+    (("init", "E"), HALF_HOUR),
+    (("F", "E", "F"), 7 * DAY),
+    (("init", "E", "error:X", "E", "F", "nucleus:userid", "é", "init"), 7 * DAY),
 )
 
 
