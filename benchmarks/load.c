@@ -369,6 +369,7 @@ int main(int argc, char **argv) {
     getrusage(RUSAGE_SELF, &before);
     uint64_t began = now_ns(), from = began + (uint64_t)(warm_up * 1e9),
              until = from + (uint64_t)(seconds * 1e9), ended = 0, give_up = 0, begun = 0;
+    for (unsigned n = 0; n < producers; n++) push(&connections[n], 1); /* edges may be past */
     for (;;) {
         int count = epoll_wait(poll_fd, ready, 256, every > 0 ? 5 : 100);
         uint64_t now = now_ns();
