@@ -80,9 +80,11 @@ def test_retention_is_said_shown_and_done(run: Run, kept: Path, serving: bool) -
     assert said(kept, "retention", "A")["days"] is None, "a dry run changes nothing"
     assert said(kept, "retention", "A", "--days", "30")["days"] == 30
     assert said(kept, "retention", "A")["source"] == "of the app"
-    assert len(command("export", "A", folder=kept).stdout.splitlines()) == 1_000
+    if not serving:  # a server does it by itself, within seconds
+        assert len(command("export", "A", folder=kept).stdout.splitlines()) == 1_000
     done = said(kept, "retention", "A", "--now")
-    assert done["removed"] >= done["older"] == 700
+    assert done["removed"] >= done["older"]
+    assert done["older"] in ({0, 700} if serving else {700})
     left = [json.loads(line) for line in command("export", "A", folder=kept).stdout.splitlines()]
     assert len(left) == 300
     assert min(line["receivedAt"] for line in left) >= done["before"]

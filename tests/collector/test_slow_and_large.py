@@ -22,6 +22,8 @@ import pytest
 import websocket
 from collectors import Collector, until
 
+pytestmark = pytest.mark.system  # it times what others wait, so no other test may run beside it
+
 Run = Callable[..., Collector]
 MIB = 1024 * 1024
 POST = b"POST /app/A/track HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n"
