@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from collector.accounts import Accounts, AppAccount
-from collector.cli.parser import OK, PROG, Commands, accounts_of, now_ms, say
+from collector.cli.parser import OK, PROG, Commands, accounts_of, answers_in_json, now_ms, say
 
 
 def register(commands: Commands) -> None:
@@ -16,12 +16,14 @@ def register(commands: Commands) -> None:
     add.add_argument("name", metavar="NAME")
     add.add_argument("--id", help="its appId; one is made if left out")
     add.add_argument("--if-missing", action="store_true", help="an app of this id is good enough")
-    app.command("list", "list the apps", f"{PROG} app list", _app_list)
+    listing = app.command("list", "list the apps", f"{PROG} app list", _app_list)
     example = f"{PROG} app secret acme-notes"
     secret = app.command(
         "secret", "make a new secret key; the old one is void", example, _app_secret
     )
     secret.add_argument("app_id", metavar="APPID")
+    for made in (add, listing, secret):
+        answers_in_json(made)
 
 
 def _app_add(args: argparse.Namespace) -> int:

@@ -82,6 +82,11 @@ def build() -> argparse.ArgumentParser:
     return top
 
 
+def answers_in_json(made: argparse.ArgumentParser) -> None:
+    """Take the flag of the others where the answer is JSON with it and without it."""
+    made.add_argument("--json", action="store_true", help="nothing changes: it is one line of JSON")
+
+
 def folder_of(args: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Folder:
     """Return the folder that a command is about, made and checked."""
     return Folder((args.data_dir or default_dir(env)).expanduser().absolute()).prepare()

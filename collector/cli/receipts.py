@@ -6,7 +6,7 @@ import argparse
 import hmac
 from pathlib import Path
 
-from collector.cli.parser import OK, PROG, Commands, say
+from collector.cli.parser import OK, PROG, Commands, answers_in_json, say
 from tracking.errors import RequestFault
 
 
@@ -19,6 +19,7 @@ def register(commands: Commands) -> None:
     )
     verify.add_argument("file", type=Path, metavar="FILE")
     verify.add_argument("--person", metavar="ID", help="also check that it is about this user")
+    answers_in_json(verify)
 
 
 def _verify(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from collector.accounts import DAY_MS, MOST_DAYS, SCOPES, Grant
-from collector.cli.parser import OK, PROG, Commands, accounts_of, now_ms, say
+from collector.cli.parser import OK, PROG, Commands, accounts_of, answers_in_json, now_ms, say
 from tracking.errors import RequestFault
 
 UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": DAY_MS}
@@ -38,6 +38,8 @@ def register(commands: Commands) -> None:
     example = f"{PROG} token revoke Ab3dEf6h"
     revoke = token.command("revoke", "take a token back", example, _revoke)
     revoke.add_argument("prefix", metavar="PREFIX")
+    for made in (add, rotate, revoke):
+        answers_in_json(made)
 
 
 def _span_ms(said: str) -> int:

@@ -37,6 +37,7 @@ def test_every_command_is_described_with_an_example_that_parses() -> None:
         assert words[:2] == ["homing", "collector"]
         assert " ".join(words[2:]).startswith(name)
         parser.build().parse_args(words[2:])
+        assert parser.build().parse_args([*words[2:], "--json"]).json is True
     for line in re.findall(r"^homing collector (.+)$", PAGE, re.MULTILINE):
         parser.build().parse_args(shlex.split(line))
 
