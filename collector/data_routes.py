@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
@@ -74,7 +74,7 @@ class _Rooms:
 
     async def write(self, request: Request) -> Response:
         try:
-            rows, facts = holdings.unpacked(await request.body())
+            rows, facts = holdings.unpacked(await _body(request))
             while True:
                 try:
                     self.writer.reserve(len(rows))
@@ -91,7 +91,7 @@ class _Rooms:
 
     async def ask(self, request: Request) -> Response:
         try:
-            name, values = msgspec.msgpack.decode(await request.body())
+            name, values = msgspec.msgpack.decode(await _body(request))
             found = await asyncio.to_thread(holdings.ask, self.store, name, values)
         except Fault as fault:
             return _lines([{"fault": told(fault)}])
@@ -229,6 +229,13 @@ class _Running:
 def told(fault: Fault) -> dict[str, str]:
     """Return a fault as it travels."""
     return {"code": fault.code, "detail": str(fault), "advice": fault.advice}
+
+
+async def _body(request: Request) -> bytes:
+    try:
+        return await request.body()
+    except ClientDisconnect as exc:  # a Ctrl-C at the command: nothing of it is kept
+        raise RequestFault("the body ends too early") from exc
 
 
 async def _said(request: Request) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
@@ -132,10 +132,13 @@ async def said_in(request: Request) -> Mapping[str, object]:
             advice="Use application/json or application/x-www-form-urlencoded.",
         )  # fmt: skip
     raw = b""
-    async for part in request.stream():
-        raw += part
-        if len(raw) > MOST_BODY_BYTES:
-            raise RequestFault("the body is too large", status=413)
+    try:
+        async for part in request.stream():
+            raw += part
+            if len(raw) > MOST_BODY_BYTES:
+                raise RequestFault("the body is too large", status=413)
+    except ClientDisconnect as exc:  # nobody reads this, and nothing is to be logged of it
+        raise RequestFault("the body ends too early") from exc
     if kind == _FORM:
         return dict(urllib.parse.parse_qsl(raw.decode("utf-8", "replace")))
     try:

@@ -8,6 +8,7 @@ import socket
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -142,3 +143,16 @@ def test_names_that_look_like_queries_are_names(app: AppOf) -> None:
     assert {r["type"] for r in app.ask("/live/events")} == set(names)
     assert app.glance()["users"] == len(names)
     assert app.far_end.request("GET", "/api/v1/apps/'%20OR%201=1--/live/events")[0] == 401
+
+
+def test_who_leaves_in_the_midst_of_a_body_is_no_error_in_the_log(app: AppOf) -> None:
+    log = Path(app.far_end.log.name)
+    before = len(log.read_bytes())
+    for path in (f"/api/v1/apps/{app.id}/analytics/quickglance", f"/app/{app.id}/track", "/event"):
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        with socket.create_connection(("127.0.0.1", app.far_end.port)) as sock:
+            sock.sendall(f"{head}Content-Length: 999\r\n\r\n{{".encode())
+            time.sleep(0.2)
+    assert app.ask("/live/users/count") == 0
+    time.sleep(0.3)
+    assert log.read_bytes()[before:] == b""
