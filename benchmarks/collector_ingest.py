@@ -24,7 +24,7 @@ from benchmarks.accept import APP, Shape, load
 from benchmarks.build import program
 from benchmarks.processes import Collector, free_port
 from benchmarks.report import Row
-from collector.attributes import attributes_of
+from collector.intake.attributes import attributes_of
 from collector.store.duck_schema import SCHEMA
 from collector.store.interface import Stored
 

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from collector.attributes import attributes_of
+from collector.intake.attributes import attributes_of
 from collector.store.interface import (
     CLOCK_NOT_BELIEVED,
     FROM_BUCKET,

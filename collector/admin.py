@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from collector.accounts import Accounts
-from collector.rows import exported
+from collector.access.accounts import Accounts
+from collector.intake.rows import exported
 from collector.store.interface import Store
 
 Endpoint = Callable[[Request], object]

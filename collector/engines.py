@@ -11,16 +11,16 @@ import hmac
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from collector.intake.tombstones import key_of
 from collector.places import Folder
 from collector.store.clickhouse_address import Address, address
 from collector.store.interface import Store
-from collector.tombstones import key_of
 from tracking.errors import RequestFault, SettingsFault
 
 if TYPE_CHECKING:
-    from collector.accounts import Accounts
-    from collector.limits import Limiter
-    from collector.shared_presence import SharedPresence
+    from collector.access.accounts import Accounts
+    from collector.access.limits import Limiter
+    from collector.intake.shared_presence import SharedPresence
     from collector.sharing import Sharing
     from collector.store.duck import DuckStore
 
@@ -74,7 +74,7 @@ def embedded(store: Store) -> DuckStore:
 
 
 def tombstone_key(engine: str, folder: Folder, env: Mapping[str, str]) -> bytes:
-    """Return the key under which erased people are remembered (:mod:`collector.tombstones`).
+    """Return the key under which erased people are remembered (:mod:`collector.intake.tombstones`).
 
     Collectors that share an engine must have the same, and it must not lie beside the tombstones:
     it is made from the engine's password, which all of them know.
@@ -101,7 +101,7 @@ def sharing_of(
     """Return what keeps this collector and others on the same engine equal; None without others."""
     if store.dialect == EMBEDDED:
         return None
-    from collector.shared_accounts import AccountSync
+    from collector.access.shared_accounts import AccountSync
     from collector.sharing import Sharing
     from collector.store.clickhouse import ClickHouseStore
     from collector.store.clickhouse_shared import Shared

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from collector.intake.tombstones import Tombstones
+from collector.intake.writer import Writer
 from collector.store.interface import Store
-from collector.tombstones import Tombstones
-from collector.writer import Writer
 
 #: Devices with which this user was seen, and no other user.
 DEVICES: Final = """

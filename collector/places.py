@@ -27,7 +27,7 @@ import platformdirs
 from tracking.errors import AgentRunning, SettingsFault, StorageFault
 
 SOCKET_PATH_BYTES = 100
-RESTORING = "restoring.json"  #: While a restore puts files into their places (collector.backup).
+RESTORING = "restoring.json"  #: While a restore puts files in place (bulk.backup).
 
 
 def default_dir(env: Mapping[str, str]) -> Path:
@@ -121,7 +121,7 @@ class ServerLock:
         os.ftruncate(fd, 0)
         os.pwrite(fd, json.dumps({"pid": os.getpid()}).encode(), 0)
         if (folder.path / RESTORING).exists():
-            from collector.backup import finish
+            from collector.bulk.backup import finish
 
             finish(folder)
         return cls(folder, fd)

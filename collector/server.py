@@ -29,31 +29,31 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from collector.accounts import Accounts
+from collector.access.accounts import Accounts
+from collector.access.limits import Limiter
 from collector.admin import admin_routes
 from collector.api import DataApi
-from collector.bucket import BucketIngest
-from collector.catalogue import Catalogue
-from collector.data_routes import data_routes
+from collector.bulk.data_routes import data_routes
 from collector.draining import Ending, send_away, spread_s
 from collector.engines import EMBEDDED, open_store, sharing_of, tombstone_key
 from collector.entrance import Entrance, forwarded_for
 from collector.forgetting import Forgetting
 from collector.health import Health, metrics_route
-from collector.ingest import Ingest
-from collector.limits import Limiter
+from collector.intake.bucket import BucketIngest
+from collector.intake.catalogue import Catalogue
+from collector.intake.ingest import Ingest
+from collector.intake.presence import Presence
+from collector.intake.shared_presence import SharedPresence
+from collector.intake.stays import StayLog
+from collector.intake.tombstones import Tombstones
+from collector.intake.writer import Writer
 from collector.metrics import Metrics, open_files, resident_bytes, sizes
 from collector.places import Folder, ServerLock
-from collector.presence import Presence
 from collector.receipts import KEY_FILE, Seal
 from collector.settings import Settings
-from collector.shared_presence import SharedPresence
-from collector.stays import StayLog
 from collector.store.duck import DuckStore
 from collector.store.interface import Beat, Store
-from collector.tombstones import Tombstones
 from collector.upkeep import Upkeep
-from collector.writer import Writer
 from tracking.bucket_endpoints import bucket_routes
 from tracking.endpoints import error_response, tracking_routes
 from tracking.errors import Fault, SettingsFault
@@ -61,7 +61,7 @@ from tracking.nucleus import normal_platform
 from tracking.serving import Listener
 
 if TYPE_CHECKING:
-    from collector.geoip import Countries
+    from collector.intake.geoip import Countries
 
 log = logging.getLogger("collector.server")
 
@@ -119,7 +119,7 @@ async def _run(
     folder = lock.folder
     countries = None
     if settings.geoip_file:
-        from collector.geoip import Countries  # late: few have a file
+        from collector.intake.geoip import Countries  # late: few have a file
 
         countries = await asyncio.to_thread(Countries, Path(settings.geoip_file))
     ending = Ending()

@@ -1,7 +1,7 @@
 """Several collectors on one engine: what is true in one of them is true in all.
 
-    accounts      apps, keys, tokens        half a second   :mod:`collector.shared_accounts`
-    presence      who is live where         half a second   :mod:`collector.shared_presence`
+    accounts      apps, keys, tokens        half a second   :mod:`collector.access.shared_accounts`
+    presence      who is live where         half a second   :mod:`collector.intake.shared_presence`
     collectors    who serves                half a second; one that is silent for ten is none
     limits        rate and burst            each takes its share of what is allowed in all
     erasures      tombstones, names         half a second: then the writer reads them again
@@ -20,10 +20,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from collector.limits import Limiter
-from collector.presence import GRACE_MS, Device
-from collector.shared_accounts import AccountSync
-from collector.shared_presence import SharedPresence, device_of
+from collector.access.limits import Limiter
+from collector.access.shared_accounts import AccountSync
+from collector.intake.presence import GRACE_MS, Device
+from collector.intake.shared_presence import SharedPresence, device_of
 from collector.store.clickhouse_shared import LiveRow, Shared
 from tracking.errors import Fault
 

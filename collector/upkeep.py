@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from collector.intake.writer import Writer
 from collector.store.interface import Store
-from collector.writer import Writer
 from tracking.errors import Fault
 
 log = logging.getLogger("collector.upkeep")

@@ -18,7 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from collector.accounts import Accounts
+from collector.access.accounts import Accounts
+from collector.access.limits import Limiter
 from collector.api.door import HEADERS, METHODS, Door, SegmentRoute, refusal, said_in, token_of
 from collector.api.endpoints import BASE, ENDPOINTS, Endpoint
 from collector.api.erasing import ErasingAnswers
@@ -28,8 +29,7 @@ from collector.api.parameters import Asked
 from collector.api.stream import LiveStream
 from collector.api.threads import Threads
 from collector.forgetting import Forgetting
-from collector.limits import Limiter
-from collector.presence import Presence
+from collector.intake.presence import Presence
 from collector.receipts import Seal
 from collector.store.interface import Store
 from tracking.errors import Fault, RequestFault

@@ -16,7 +16,7 @@ from starlette.responses import StreamingResponse
 from collector.api import saying, shapes
 from collector.api.parameters import MOST_ROWS, Asked
 from collector.api.threads import Threads
-from collector.presence import Presence
+from collector.intake.presence import Presence
 from collector.store.interface import Store
 from collector.store.questions import Questions
 from collector.store.questions_daily import MOST_VALUES

@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 from collector.api import saying, shapes
 from collector.api.answers import SeedAnswers, shown
 from collector.api.parameters import Asked
-from collector.rows import exported
+from collector.intake.rows import exported
 from collector.store.interface import Stored
 from collector.store.questions import Questions
 from collector.store.questions_people import Person

@@ -21,9 +21,9 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from collector.accounts import Accounts
-from collector.limits import Limiter
-from collector.tokens import Grant
+from collector.access.accounts import Accounts
+from collector.access.limits import Limiter
+from collector.access.tokens import Grant
 from tracking.endpoints import error_response
 from tracking.errors import Fault, OverQuota, RequestFault
 from tracking.serving import peer_key

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from collector.api import shapes
-from collector.presence import Device
+from collector.intake.presence import Device
 from collector.store.interface import Stored
 from collector.store.questions import error_hash
 from collector.store.questions_people import Person, Record, id_of

@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from collector.access.tokens import Grant
 from collector.api import saying
 from collector.api.answers import LIVE_EVENTS, LIVE_WINDOW_MS, Asking
 from collector.api.door import refusal
 from collector.store.interface import Stored
-from collector.tokens import Grant
 from tracking.errors import Fault, RequestFault, StorageFault
 
 log = logging.getLogger("collector.api")

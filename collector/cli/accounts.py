@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from collector.accounts import Accounts, AppAccount
+from collector.access.accounts import Accounts, AppAccount
 from collector.cli.parser import OK, PROG, Commands, accounts_of, answers_in_json, now_ms, say
 
 

@@ -1,4 +1,4 @@
-"""`backup` and `restore`: a collector in one file, and back (:mod:`collector.backup`)."""
+"""`backup` and `restore`: a collector in one file, and back (:mod:`collector.bulk.backup`)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def register(commands: Commands) -> None:
 
 
 def _backup(args: argparse.Namespace) -> int:
-    from collector import backup
+    from collector.bulk import backup
     from collector.store.duck_file import wal_of
 
     folder, file = folder_of(args), args.file.expanduser().absolute()
@@ -80,7 +80,7 @@ def _backup(args: argparse.Namespace) -> int:
 
 
 def _restore(args: argparse.Namespace) -> int:
-    from collector import backup
+    from collector.bulk import backup
     from collector.cli.restoring import Restored, restore
     from collector.places import ServerLock
 

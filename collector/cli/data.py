@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from collector.accounts import DAY_MS, Accounts, AppAccount
+from collector.access.accounts import DAY_MS, Accounts, AppAccount
 from collector.cli.parser import FAILED, OK, PROG, Commands, accounts_of, folder_of, now_ms, say
 from collector.cli.progress import bar
 from collector.cli.reach import Reach, one_at_a_time, within_reach
@@ -127,7 +127,7 @@ def _compact(args: argparse.Namespace) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from collector.importing import Reader
+    from collector.bulk.importing import Reader
 
     folder = folder_of(args)
     with contextlib.ExitStack() as ends:

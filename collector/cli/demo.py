@@ -12,7 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from collector.accounts import Accounts
+from collector.access.accounts import Accounts
 from collector.cli.asking import ask
 from collector.cli.parser import (
     OK,
@@ -31,8 +31,8 @@ from collector.places import Folder, connect_admin
 from tracking.errors import RequestFault
 
 if TYPE_CHECKING:
-    from collector.demo_live import Trickle
-    from collector.demo_record import Plan
+    from collector.demo.live import Trickle
+    from collector.demo.record import Plan
 
 DAYS, USERS = 90, 5_000
 
@@ -64,7 +64,7 @@ def _within(low: int, high: int):  # type: ignore[no-untyped-def]
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from collector.demo_record import Plan
+    from collector.demo.record import Plan
 
     folder = folder_of(args)
     plan = Plan(app_id=args.app, days=args.days, users=args.users, seed=args.seed, end_ms=now_ms())
@@ -94,7 +94,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _fill(args: argparse.Namespace, folder: Folder, accounts: Accounts, plan: Plan) -> None:
-    from collector.demo import APP_NAME, tell
+    from collector.demo.making import APP_NAME, tell
 
     began_s = time.monotonic()
     with ended_softly(), bar("making it up, day by day") as progress, within_reach(folder) as reach:
@@ -145,7 +145,7 @@ def connect_admin_at(folder: Folder) -> str | None:
 
 
 def _go_on(args: argparse.Namespace, folder: Folder, plan: Plan) -> int:
-    from collector.demo import is_around, newcomers
+    from collector.demo.making import is_around, newcomers
 
     around = [person for person in newcomers(plan) if is_around(person, plan.end_ms)]
     url = f"{connect_admin_at(folder)}/app/{args.app}/track"
@@ -160,7 +160,7 @@ def _go_on(args: argparse.Namespace, folder: Folder, plan: Plan) -> int:
 
 
 async def _until_told(url: str, people: list, rate: float) -> Trickle:  # type: ignore[type-arg]
-    from collector.demo_live import trickle
+    from collector.demo.live import trickle
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

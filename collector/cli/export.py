@@ -123,8 +123,8 @@ class _Parts:
         """Yield everything that is wanted as lines of JSON."""
         import msgspec
 
-        from collector.fact_lines import lines_of
-        from collector.rows import exported
+        from collector.bulk.fact_lines import lines_of
+        from collector.intake.rows import exported
 
         for what in wanted:
             if what == "events":
@@ -138,7 +138,7 @@ class _Parts:
 
 
 def _parquet(target: Path, parts: _Parts, args: argparse.Namespace, progress: Progress) -> None:
-    from collector.parquet import EVENTS, FACTS, encoded_facts, encoded_rows, write
+    from collector.bulk.parquet import EVENTS, FACTS, encoded_facts, encoded_rows, write
 
     shape = EVENTS if args.what == "events" else FACTS[args.what]
     lines: Iterator[bytes]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from collector.accounts import Accounts
+from collector.access.accounts import Accounts
 from collector.places import Folder, default_dir
 
 OK, FAILED, USAGE, UNAVAILABLE, BUG, RUNNING, SETTINGS = 0, 1, 64, 69, 70, 75, 78

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from collector import holdings
+from collector.bulk import holdings
 from collector.cli.parser import now_ms
 from collector.places import Folder, ServerLock, connect_admin
 from collector.settings_reading import load
@@ -34,7 +34,7 @@ from tracking.errors import (
 )
 
 if TYPE_CHECKING:
-    from collector.accounts import Accounts
+    from collector.access.accounts import Accounts
     from collector.settings import Settings
     from collector.store.interface import Store
 
@@ -52,7 +52,7 @@ class Reach(Protocol):
     def write(self, rows: Sequence[Stored], facts: Sequence[Fact] = ()) -> int: ...
 
     def ask(self, name: str, **values: object) -> list[tuple[Any, ...]]:
-        """Answer a question of :mod:`collector.holdings`."""
+        """Answer a question of :mod:`collector.bulk.holdings`."""
         ...
 
     def rows(self, app_id: str) -> Iterator[list[Stored]]:
@@ -88,7 +88,7 @@ def within_reach(folder: Folder) -> Iterator[Reach]:
         sock.close()
         yield _Asked(folder)
         return
-    from collector.accounts import Accounts
+    from collector.access.accounts import Accounts
     from collector.engines import open_store
 
     settings = load(folder.path, os.environ, {}).settings
@@ -151,9 +151,9 @@ class _Opened:
     def __init__(
         self, folder: Folder, store: Store, accounts: Accounts, settings: Settings
     ) -> None:
-        from collector.catalogue import NAMES, Catalogue
         from collector.engines import tombstone_key
-        from collector.tombstones import TOMBSTONES, Tombstones
+        from collector.intake.catalogue import NAMES, Catalogue
+        from collector.intake.tombstones import TOMBSTONES, Tombstones
 
         self.folder = folder
         self.store = store
@@ -177,7 +177,7 @@ class _Opened:
         yield from self.store.export(app_id)
 
     def snapshot(self, into: Path, progress: Progress) -> None:
-        from collector.backup import copy_accounts
+        from collector.bulk.backup import copy_accounts
         from collector.engines import embedded
 
         embedded(self.store).backup(into / self.folder.events.name, progress)

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from collector import backup, holdings
-from collector.accounts import Accounts
+from collector.access.accounts import Accounts
+from collector.bulk import backup, holdings
 from collector.engines import EMBEDDED
+from collector.intake.tombstones import TOMBSTONES, Tombstones, key_of
 from collector.places import Folder
 from collector.settings_reading import load
 from collector.store.duck import DuckStore
 from collector.store.interface import Seen, Tombstone
-from collector.tombstones import TOMBSTONES, Tombstones, key_of
 from tracking.errors import Fault, SettingsFault, StorageFault
 
 Progress = Callable[[int, int], None]

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Sequence
 
-from collector.accounts import DAY_MS, MOST_DAYS, SCOPES, Grant
+from collector.access.accounts import DAY_MS, MOST_DAYS, SCOPES, Grant
 from collector.cli.parser import OK, PROG, Commands, accounts_of, answers_in_json, now_ms, say
 from tracking.errors import RequestFault
 

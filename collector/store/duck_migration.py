@@ -19,8 +19,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from collector.attributes import attributes_of
-from collector.catalogue import Catalogue
+from collector.intake.attributes import attributes_of
+from collector.intake.catalogue import Catalogue
 from collector.store.duck_file import Cursor
 from collector.store.duck_rewrite import Progress, successor
 from collector.store.duck_schema import SCHEMA

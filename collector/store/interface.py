@@ -32,7 +32,7 @@ class Stored(NamedTuple):
     """One event as it is kept; table ``events``.
 
     Attributes:
-        key_a: First half of the content key (:func:`collector.rows.content_key`), signed.
+        key_a: First half of the content key (:func:`collector.intake.rows.content_key`), signed.
         key_b: Second half.
         ts: When it happened, as far as its sender can be believed.
         recv_ts: When it arrived.

@@ -51,9 +51,7 @@ class Wall:
 
     def days(self, start: int, end: int) -> list[str]:
         """Return every local day that an interval touches."""
-        return [
-            day_name(n) for n in range(self.day_number(start), self.day_number(end - 1) + 1)
-        ]
+        return [day_name(n) for n in range(self.day_number(start), self.day_number(end - 1) + 1)]
 
     def over(self, start: int, end: int) -> Pieces:
         """Return this clock as SQL can say it, right for moments of an interval and its days.

@@ -41,7 +41,10 @@ POSTS = {  # library: (where it may be imported, why only there)
         ("collector/store/clickhouse_door.py",),
         "its errors become ours at the border, and a collector with a file has no driver",
     ),
-    "maxminddb": (("collector/geoip.py",), "an address is looked up in one place, and forgotten"),
+    "maxminddb": (
+        ("collector/intake/geoip.py",),
+        "an address is looked up in one place, and forgotten",
+    ),
     "sqlite3": (("agent/adapters/", "collector/"), "its errors become ours at the border"),
     "threading": (
         (

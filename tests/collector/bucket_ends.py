@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 from starlette.applications import Starlette
 
-from collector.accounts import Accounts
-from collector.bucket import BucketIngest
-from collector.ingest import Ingest
-from collector.limits import Limiter
-from collector.presence import Presence
+from collector.access.accounts import Accounts
+from collector.access.limits import Limiter
+from collector.intake.bucket import BucketIngest
+from collector.intake.ingest import Ingest
+from collector.intake.presence import Presence
+from collector.intake.writer import Writer
 from collector.store.duck import DuckStore
 from collector.store.interface import (
     INACTIVE,
@@ -35,7 +36,6 @@ from collector.store.interface import (
     Store,
     Stored,
 )
-from collector.writer import Writer
 from tracking.bucket_endpoints import bucket_routes
 from tracking.endpoints import tracking_routes
 from tracking.events import Limits

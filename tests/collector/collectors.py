@@ -17,8 +17,8 @@ from typing import Any
 
 import websocket
 
-from collector.accounts import Accounts
-from collector.ingest import content_key
+from collector.access.accounts import Accounts
+from collector.intake.ingest import content_key
 from collector.places import Folder, connect_admin
 from collector.store.interface import Stored
 from tracking.events import Event, Kind

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from collectors import NOW, command, row
 
-from collector.accounts import Accounts
+from collector.access.accounts import Accounts
 from collector.places import Folder
 from collector.store.duck import DuckStore
 

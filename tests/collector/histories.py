@@ -16,7 +16,7 @@ from typing import Any
 from collectors import row
 from hypothesis import strategies as st
 
-from collector.attributes import attributes_of
+from collector.intake.attributes import attributes_of
 from collector.store.interface import (
     FROM_BUCKET,
     INACTIVE,

@@ -18,7 +18,7 @@ import pytest
 from collectors import DAY, HOUR, AppOf, Collector, now_ms, row
 
 from collector.api.endpoints import ENDPOINTS
-from collector.attributes import attributes_of
+from collector.intake.attributes import attributes_of
 from collector.places import Folder
 from collector.store.duck import DuckStore
 from collector.store.interface import (

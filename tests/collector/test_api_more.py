@@ -14,7 +14,7 @@ import pytest
 from api_ends import delete, get, lately, person, segment, tell
 from collectors import DAY, HOUR, NOW, AppOf, now_ms, row
 
-from collector.accounts import Accounts
+from collector.access.accounts import Accounts
 from collector.api.threads import AT_ONCE, MOST_WAITING, Threads
 from collector.receipts import digest, verify
 from collector.store.duck import DuckStore

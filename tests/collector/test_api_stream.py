@@ -15,7 +15,7 @@ import websocket
 from api_ends import get, tell
 from collectors import AppOf, Collector, now_ms
 
-from collector.tokens import digest_of
+from collector.access.tokens import digest_of
 
 
 @contextlib.contextmanager

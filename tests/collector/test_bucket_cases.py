@@ -21,7 +21,7 @@ import pytest
 from bucket_ends import ACME, BULK, SENT, BucketApp, BucketEnd, Held, Known, now_ms, post
 from collectors import Collector, until
 
-from collector.accounts import Accounts
+from collector.access.accounts import Accounts
 from collector.store.duck import DuckStore
 from collector.store.interface import (
     CLOCK_NOT_BELIEVED,

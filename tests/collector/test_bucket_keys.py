@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from collectors import NOW, command
 
-from collector.accounts import Accounts
+from collector.access.accounts import Accounts
 from tracking.errors import RequestFault
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from collector.bucket_rows import Known, Rows
+from collector.intake.bucket_rows import Known, Rows
 from collector.store.interface import (
     Attribute,
     Feedback,

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from collectors import NOW, PROGRAM, Collector, command, until
 
-from collector.accounts import Accounts
-from collector.demo import story
-from collector.demo_people import DAY, weekday_of
-from collector.demo_record import Plan
+from collector.access.accounts import Accounts
+from collector.demo.making import story
+from collector.demo.people import DAY, weekday_of
+from collector.demo.record import Plan
 from collector.places import Folder
 from collector.store.duck import DuckStore
 from collector.store.interface import TABLES, Seen, Stored

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from collectors import PROGRAM, Collector, command, now_ms, until
 
-from collector.accounts import Accounts
-from collector.importing import Reader
+from collector.access.accounts import Accounts
+from collector.bulk.importing import Reader
 from collector.places import Folder
 from tracking.dates import iso
 

@@ -16,7 +16,7 @@ import duckdb
 import pytest
 from collectors import DAY, PROGRAM, Collector, command, now_ms, row
 
-from collector.accounts import Accounts
+from collector.access.accounts import Accounts
 from collector.places import Folder
 from collector.store.duck import DuckStore
 from collector.store.interface import Attribute, Beat, Feedback, Membership, Seen

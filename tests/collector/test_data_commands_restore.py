@@ -17,11 +17,11 @@ import pytest
 from collectors import NOW, PROGRAM, Collector, command, now_ms, row
 from filled_folders import counted, entries, exported, fill, tar_of
 
-from collector import backup
+from collector.bulk import backup
 from collector.cli.reach import one_at_a_time
+from collector.intake.tombstones import Tombstones, key_of
 from collector.places import RESTORING, Folder, ServerLock
 from collector.store.duck import DuckStore
-from collector.tombstones import Tombstones, key_of
 
 Run = Callable[..., Collector]
 

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import collector.accounts
+import collector.access.accounts
 from collector.cli import parser
 
 PAGE = (Path(__file__).parents[2] / "docs" / "collector.md").read_text()
@@ -47,7 +47,7 @@ def test_every_flag_of_serve_is_named() -> None:
 
 
 def test_every_scope_is_described() -> None:
-    for scope in collector.accounts.SCOPES:
+    for scope in collector.access.accounts.SCOPES:
         assert f"`{scope}`" in PAGE
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from collectors import Collector, command
 
-from collector.geoip import Countries
+from collector.intake.geoip import Countries
 from tracking.errors import SettingsFault
 
 Run = Callable[..., Collector]
@@ -125,7 +125,7 @@ def test_a_file_without_ipv6_knows_nothing_of_it(tmp_path: Path) -> None:
 def test_a_file_that_changes_is_read_anew_and_a_broken_one_is_not(
     tmp_path: Path, expected_warnings: Callable[..., None]
 ) -> None:
-    expected_warnings("collector.geoip")
+    expected_warnings("collector.intake.geoip")
     path = mmdb(tmp_path / "geo.mmdb", {"198.51.100.0/24": country("DE")})
     countries = Countries(path)
     assert not countries.refresh()

@@ -8,7 +8,7 @@ from typing import Any
 
 from collectors import NOW, AppOf, now_ms, until
 
-from collector.presence import GRACE_MS, MOST_A_SOCKET, Presence
+from collector.intake.presence import GRACE_MS, MOST_A_SOCKET, Presence
 from tracking.events import Event, Kind
 from tracking.nucleus import normal_platform
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from collectors import NOW
 
-from collector.accounts import Accounts
-from collector.ingest import Ingest
-from collector.limits import Limiter
-from collector.presence import Presence
+from collector.access.accounts import Accounts
+from collector.access.limits import Limiter
+from collector.intake.ingest import Ingest
+from collector.intake.presence import Presence
+from collector.intake.writer import MOST_A_COMMIT, MOST_WAITING, Writer
 from collector.store.interface import Fact, Stored
-from collector.writer import MOST_A_COMMIT, MOST_WAITING, Writer
 from tracking.errors import OverQuota, StorageFault
 from tracking.events import Frame
 from tracking.nucleus import normal_platform, parse_frame
@@ -147,7 +147,7 @@ def test_a_refused_flood_builds_no_rows(
 def test_a_store_that_cannot_write_acknowledges_nothing_and_is_asked_again(
     play: Callable[..., Any], expected_warnings: Callable[..., None]
 ) -> None:
-    expected_warnings("collector.writer")
+    expected_warnings("collector.intake.writer")
     frame = frame_of(5)
 
     async def scene(room: Room) -> None:
@@ -165,7 +165,7 @@ def test_a_store_that_cannot_write_acknowledges_nothing_and_is_asked_again(
 def test_an_event_that_nobody_thought_of_harms_its_own_frame_only(
     play: Callable[..., Any], expected_warnings: Callable[..., None]
 ) -> None:
-    expected_warnings("collector.writer")
+    expected_warnings("collector.intake.writer")
 
     async def scene(room: Room) -> None:
         room.store.poison = {"BAD"}

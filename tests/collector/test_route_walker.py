@@ -17,14 +17,14 @@ import msgspec
 import pytest
 from starlette.routing import Route, WebSocketRoute
 
-from collector.accounts import SCOPES, Accounts
+from collector.access.accounts import SCOPES, Accounts
 from collector.entrance import Entrance
+from collector.intake.presence import Presence
+from collector.intake.writer import Writer
 from collector.metrics import Metrics
-from collector.presence import Presence
 from collector.server import _Server
 from collector.settings import Settings
 from collector.store.duck import DuckStore
-from collector.writer import Writer
 from tracking.endpoints import now_ms
 from tracking.nucleus import normal_platform
 

@@ -11,8 +11,8 @@ from collectors import DAY, NOW
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from collector.catalogue import Catalogue
-from collector.rows import content_key, exported, imported, stored
+from collector.intake.catalogue import Catalogue
+from collector.intake.rows import content_key, exported, imported, stored
 from collector.store.interface import (
     CLOCK_NOT_BELIEVED,
     DATE_AS_NUMBER,

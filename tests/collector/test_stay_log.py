@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from collectors import DAY, NOW, AppOf, Collector, now_ms, until
 
-from collector.stays import MOST_A_WRITE, StayLog, Who
+from collector.intake.stays import MOST_A_WRITE, StayLog, Who
 from collector.store.duck import DuckStore
 from collector.store.interface import Beat
 from tracking.dates import iso
@@ -101,7 +101,7 @@ def test_a_stay_that_could_not_be_written_is_written_later(
 
 
 def test_an_end_with_a_full_disk_says_what_is_lost(expected_warnings: Callable[..., None]) -> None:
-    expected_warnings("collector.stays")
+    expected_warnings("collector.intake.stays")
 
     async def scene() -> None:
         book = Notebook()

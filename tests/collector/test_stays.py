@@ -14,12 +14,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from collector.ingest import Ingest
-from collector.limits import Limiter
-from collector.presence import MOST_A_SOCKET, Presence
-from collector.stays import CELL_MS, UNSEEN_MS, Stays, Who
+from collector.access.limits import Limiter
+from collector.intake.ingest import Ingest
+from collector.intake.presence import MOST_A_SOCKET, Presence
+from collector.intake.stays import CELL_MS, UNSEEN_MS, Stays, Who
+from collector.intake.tombstones import Tombstones
 from collector.store.interface import Beat
-from collector.tombstones import Tombstones
 from tracking.events import Event, Kind
 from tracking.nucleus import normal_platform, parse_frame
 from tracking.sink import Origin, Receipt

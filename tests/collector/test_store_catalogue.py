@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from collectors import NOW, AppOf, Collector, row
 
-from collector.catalogue import Catalogue, row_name
-from collector.rows import exported
+from collector.intake.catalogue import Catalogue, row_name
+from collector.intake.rows import exported
+from collector.intake.writer import Writer
 from collector.store.duck import DuckStore
 from collector.store.interface import KEYS_DROPPED, NAME_FOLDED, OTHER, Named, Stored
-from collector.writer import Writer
 from tracking.errors import StorageFault
 
 Opened = Callable[..., DuckStore]
@@ -143,7 +143,7 @@ def test_53_names_are_written_with_their_events_and_known_after_a_restart(opened
 def test_53_a_name_whose_commit_failed_is_written_with_the_next(
     opened: Opened, expected_warnings: Callable[..., None]
 ) -> None:
-    expected_warnings("collector.writer")
+    expected_warnings("collector.intake.writer")
 
     async def scene(store: DuckStore) -> None:
         writer = Writer(store, asyncio.get_running_loop(), catalogue=Catalogue())

@@ -16,7 +16,7 @@ import duckdb
 import pytest
 from collectors import DAY, NOW, row
 
-from collector.attributes import attributes_of
+from collector.intake.attributes import attributes_of
 from collector.store import duck_migration, duck_rewrite
 from collector.store.duck import DuckStore
 from collector.store.interface import KEYS_DROPPED, TABLES, Stored

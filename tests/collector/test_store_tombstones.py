@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from collectors import DAY, HOUR, NOW, Collector, now_ms, row
 
-from collector.catalogue import Catalogue
 from collector.forgetting import Forgetting, Forgotten
+from collector.intake.catalogue import Catalogue
+from collector.intake.tombstones import KEPT_MS, WHOM, Tombstones, key_of
+from collector.intake.writer import Writer, Written
 from collector.store.duck import DuckStore
 from collector.store.interface import (
     Attribute,
@@ -23,8 +25,6 @@ from collector.store.interface import (
     Seen,
     Stored,
 )
-from collector.tombstones import KEPT_MS, WHOM, Tombstones, key_of
-from collector.writer import Writer, Written
 from tracking.errors import StorageFault
 
 Opened = Callable[..., DuckStore]

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from collectors import DAY, NOW, Collector, row, until
 
+from collector.intake.writer import Writer
 from collector.store.duck import DuckStore
 from collector.store.duck_file import wal_of
 from collector.upkeep import AGAIN_S, IDLE_S, LATEST_S, Upkeep
-from collector.writer import Writer
 from tracking.errors import StorageFault
 
 Opened = Callable[..., DuckStore]

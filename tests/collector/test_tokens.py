@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from collectors import NOW, AppOf, Collector, command, until
 
-import collector.tokens
-from collector.accounts import DAY_MS, Accounts
-from collector.limits import Limiter
+import collector.access.tokens
+from collector.access.accounts import DAY_MS, Accounts
+from collector.access.limits import Limiter
 from tracking.errors import RequestFault
 
 GLANCE = "/api/v1/apps/{}/analytics/quickglance"
@@ -60,7 +60,7 @@ def test_50_no_token_is_written_anywhere(guarded: Collector) -> None:
 
 
 def test_50_digests_are_compared_in_constant_time_and_nowhere_else() -> None:
-    tree = ast.parse(inspect.getsource(collector.tokens))
+    tree = ast.parse(inspect.getsource(collector.access.tokens))
     (grant,) = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "grant"]
     calls = [
         n.func.attr for n in ast.walk(grant) if isinstance(getattr(n, "func", 0), ast.Attribute)
@@ -79,13 +79,13 @@ def test_50_a_miss_compares_a_digest_too(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[int] = []
-    real = collector.tokens.hmac.compare_digest
+    real = collector.access.tokens.hmac.compare_digest
 
     def compare(a: bytes, b: bytes) -> bool:
         compared.append(len(a) + len(b))
         return real(a, b)
 
-    monkeypatch.setattr(collector.tokens, "hmac", SimpleNamespace(compare_digest=compare))
+    monkeypatch.setattr(collector.access.tokens, "hmac", SimpleNamespace(compare_digest=compare))
     token = accounts.add_token("A", (), NOW)
     assert accounts.grant("dat1_nobody-has-this", NOW) is None
     assert accounts.grant("", NOW) is None

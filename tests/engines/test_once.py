@@ -16,7 +16,7 @@ from collectors import DAY, HOUR, NOW, row
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collector.ingest import Ingest
+from collector.intake.ingest import Ingest
 from collector.store.interface import CLOCK_NOT_BELIEVED, Beat, Feedback, Named, Store, Stored
 from collector.store.questions import Questions
 from tracking.dates import newest

@@ -21,7 +21,7 @@ import pytest
 from collectors import Collector, command, now_ms, until
 from servers import ClickHouse
 
-from collector.accounts import Accounts
+from collector.access.accounts import Accounts
 from collector.store.clickhouse_address import PASSWORD
 
 pytestmark = pytest.mark.system

@@ -15,10 +15,10 @@ from collectors import NOW, row
 from servers import ClickHouse, until
 
 from collector import sharing
-from collector.accounts import Accounts
-from collector.limits import Limiter
-from collector.shared_accounts import AccountSync
-from collector.shared_presence import SharedPresence
+from collector.access.accounts import Accounts
+from collector.access.limits import Limiter
+from collector.access.shared_accounts import AccountSync
+from collector.intake.shared_presence import SharedPresence
 from collector.sharing import Sharing
 from collector.store.clickhouse import ClickHouseStore
 from collector.store.clickhouse_address import Address
@@ -242,7 +242,7 @@ def test_who_is_live_on_one_is_seen_on_the_other(member: Callable[..., Member]) 
 def test_who_leaves_one_is_gone_on_the_other_after_the_grace(
     member: Callable[..., Member], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collector.presence.GRACE_MS", 300)
+    monkeypatch.setattr("collector.intake.presence.GRACE_MS", 300)
     one, other = member(), member()
     speaks(one, 1, "d1")
     for side in (one, other):

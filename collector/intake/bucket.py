@@ -17,13 +17,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from collector.accounts import Accounts
-from collector.bucket_known import Knowledge
-from collector.bucket_rows import Rows
-from collector.ingest import Ingest
+from collector.access.accounts import Accounts
+from collector.intake.bucket_known import Knowledge
+from collector.intake.bucket_rows import Rows
+from collector.intake.ingest import Ingest
+from collector.intake.writer import Writer
 from collector.metrics import way_in
 from collector.store.interface import Fact, Once, Store
-from collector.writer import Writer
 from tracking.bucket import Batch, CompanyCall, EventCall, FeedbackCall, UserCall
 from tracking.bucket_endpoints import BucketKey, Repeat
 from tracking.errors import OverQuota

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import fields
 
-from collector.presence import Attendance, Device, Presence
+from collector.intake.presence import Attendance, Device, Presence
 
 _OURS = frozenset({"sockets", "left_ms", "device_id"})  #: Fields that concern one process alone.
 

@@ -19,8 +19,8 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from collector.demo_people import Person
-from collector.demo_words import ERRORS, FEATURES
+from collector.demo.people import Person
+from collector.demo.words import ERRORS, FEATURES
 from tracking.dates import iso
 from tracking.nucleus import Outgoing, encode_event, heartbeat, parse_reply, wrap
 

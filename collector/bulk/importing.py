@@ -21,8 +21,8 @@ from typing import BinaryIO, Final, NamedTuple
 
 import msgspec
 
-from collector import fact_lines
-from collector.rows import imported, stored
+from collector.bulk import fact_lines
+from collector.intake.rows import imported, stored
 from collector.store.interface import Fact, Stored
 from tracking.dates import FUTURE_MS, parse_ms
 from tracking.errors import RequestFault

@@ -6,9 +6,9 @@ import random
 from dataclasses import dataclass, field
 from typing import Final
 
-from collector.demo_people import DAY, HOUR, Person
-from collector.demo_words import Payload
-from collector.rows import stored
+from collector.demo.people import DAY, HOUR, Person
+from collector.demo.words import Payload
+from collector.intake.rows import stored
 from collector.store.interface import FROM_BUCKET, Beat, Fact, Stored
 from tracking.dates import iso
 from tracking.events import Event, Kind

@@ -18,7 +18,7 @@ import maxminddb
 
 from tracking.errors import SettingsFault
 
-log = logging.getLogger("collector.geoip")
+log = logging.getLogger("collector.intake.geoip")
 
 #: What the library raises at files that were made or damaged so (measured, test_geoip.py).
 _DAMAGED: Final = (

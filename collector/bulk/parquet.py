@@ -19,7 +19,7 @@ from typing import Any, Final
 import duckdb
 import msgspec
 
-from collector.rows import named
+from collector.intake.rows import named
 from collector.store.interface import Stored
 from tracking.errors import DiskFull, StorageFault
 
@@ -127,7 +127,7 @@ def encoded_rows(rows: Iterable[Stored]) -> bytes:
 
 
 def encoded_facts(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Return lines of :mod:`collector.fact_lines` with the columns of :data:`FACTS`."""
+    """Return lines of :mod:`collector.bulk.fact_lines` with the columns of :data:`FACTS`."""
     for part in parts:
         lines = []
         for line in part.splitlines():

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from collector.attributes import attributes_among
+from collector.intake.attributes import attributes_among
 from collector.store.interface import (
     CLOCK_NOT_BELIEVED,
     DATE_AS_NUMBER,
@@ -253,7 +253,7 @@ def named(row: Stored) -> tuple[str, str]:
         return row.type, row.name
     if row.type != OTHER:
         return row.type, row.raw_name
-    return _BOTH.decode(row.raw_name)  # folded under its type (collector.catalogue)
+    return _BOTH.decode(row.raw_name)  # folded under its type (collector.intake.catalogue)
 
 
 def _said(row: Stored) -> str:

@@ -1,7 +1,7 @@
 """What the data commands ask a running server over ``admin.sock``: only this user can open it.
 
     POST /data/write     rows and facts, stored by the one thread that writes
-    POST /data/ask       a question of collector.holdings, by its name
+    POST /data/ask       a question of collector.bulk.holdings, by its name
     GET  /data/rows/APP  every event of an app, packed
     POST /data/snapshot  copies of the store and the accounts, into a folder below DIR
     POST /data/compact   rewrites the store
@@ -26,13 +26,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from collector import holdings
-from collector.accounts import Accounts
-from collector.backup import SNAPSHOT, copy_accounts
+from collector.access.accounts import Accounts
+from collector.bulk import holdings
+from collector.bulk.backup import SNAPSHOT, copy_accounts
 from collector.engines import embedded
+from collector.intake.writer import Writer
 from collector.places import Folder
 from collector.store.interface import Store
-from collector.writer import Writer
 from tracking.errors import AgentRunning, Fault, OverQuota, RequestFault
 
 Progress = Callable[[int, int], None]

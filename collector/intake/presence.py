@@ -3,7 +3,7 @@
 Tied to the socket and not to heartbeats, because official clients are silent while idle
 (NUCLEUS.md §6, live). A device that left is shown for ten more seconds, so a reconnect does not
 flicker. In memory: presence is a state, and a restart ends every socket anyway. How long who was
-there is kept beside it (:mod:`collector.stays`).
+there is kept beside it (:mod:`collector.intake.stays`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from collector.stays import Who
+from collector.intake.stays import Who
 from tracking.events import Event
 
 GRACE_MS = 10_000
@@ -35,7 +35,7 @@ class Device:
 
 
 class Attendance(Protocol):
-    """Who wants to know how long who was there: :class:`collector.stays.StayLog`."""
+    """Who wants to know how long who was there: :class:`collector.intake.stays.StayLog`."""
 
     def heard(self, who: Who) -> None: ...
 

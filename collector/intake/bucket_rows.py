@@ -26,7 +26,7 @@ from typing import Final
 
 import msgspec
 
-from collector.rows import stored
+from collector.intake.rows import stored
 from collector.store.interface import (
     CLOCK_NOT_BELIEVED,
     FROM_BUCKET,

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from collector.accounts_file import AccountsFile
+from collector.access.accounts_file import AccountsFile
 from tracking.errors import RequestFault
 
 SCOPES = ("stats:read", "users:read", "users:delete", "admin")

@@ -16,9 +16,9 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from collector.demo_people import DAY, HOUR, WEEKEND, Person, people, weekday_of
-from collector.demo_record import Life, Plan, Record, Sender
-from collector.demo_words import (
+from collector.demo.people import DAY, HOUR, WEEKEND, Person, people, weekday_of
+from collector.demo.record import Life, Plan, Record, Sender
+from collector.demo.words import (
     CRASH,
     ERRORS,
     FEATURES,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from collector.bucket_rows import Known
+from collector.intake.bucket_rows import Known
 from collector.store.interface import Feedback, Store
 from tracking.bucket import Batch, EventCall, FeedbackCall
 

@@ -1,7 +1,7 @@
 """The accounts: which apps exist, by which keys they report, and who may ask about them.
 
-A small SQLite file beside the store (:mod:`collector.accounts_file`); the tokens are in
-:mod:`collector.tokens`.
+A small SQLite file beside the store (:mod:`collector.access.accounts_file`); the tokens are in
+:mod:`collector.access.tokens`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from collector.tokens import DAY_MS, MOST_DAYS, SCOPES, Grant, Tokens, digest_of
+from collector.access.tokens import DAY_MS, MOST_DAYS, SCOPES, Grant, Tokens, digest_of
 from tracking.errors import RequestFault
 
 __all__ = ["APP_ID", "DAY_MS", "MOST_DAYS", "SCOPES", "Accounts", "AppAccount", "Grant"]

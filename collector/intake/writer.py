@@ -3,9 +3,10 @@
 The queue is bounded in events: over it a frame is refused with "come back", which costs its
 sender nothing, instead of being kept in memory (back-pressure; SECURITY.md, "Memory").
 
-What whoever was erased left in somebody's queue is not stored (:mod:`collector.tombstones`), and
-names beyond the bound are folded (:mod:`collector.catalogue`), here and nowhere else: so it holds
-for every way in, and an erasure that waits for its turn (:meth:`Writer.run`) has nothing pass by.
+What whoever was erased left in somebody's queue is not stored
+(:mod:`collector.intake.tombstones`), and names beyond the bound are folded
+(:mod:`collector.intake.catalogue`), here and nowhere else: so it holds for every way in,
+and an erasure that waits for its turn (:meth:`Writer.run`) has nothing pass by.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from collector.catalogue import NAMES, Catalogue
+from collector.intake.catalogue import NAMES, Catalogue
+from collector.intake.tombstones import TOMBSTONES, Tombstones
 from collector.metrics import Histogram
 from collector.store.interface import Fact, Named, Store, Stored
-from collector.tombstones import TOMBSTONES, Tombstones
 from tracking.errors import OverQuota, StorageFault
 
-log = logging.getLogger("collector.writer")
+log = logging.getLogger("collector.intake.writer")
 
 MOST_WAITING = 50_000  #: Events that may wait for a commit.
 MOST_A_COMMIT = 10_000  #: Events in one commit, so that nobody waits for ever.

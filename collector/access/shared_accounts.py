@@ -1,8 +1,8 @@
 """One truth about apps, keys and tokens for several collectors on one engine.
 
-Each collector keeps its own small file (:mod:`collector.accounts_file`), which its command line may
-change at any time, also while the engine is away. What changed here since the last look is told to
-the engine; what changed there is taken over. Of a row that changed on both sides the engine's is
+Each collector keeps its own small file (:mod:`collector.access.accounts_file`), which its command
+line may change at any time, also while the engine is away. What changed here since the last look
+is told to the engine; what changed there is taken over. Of a row that changed on both sides the engine's is
 kept, and one that was removed on either side stays removed, so that a revoked token cannot come
 back: not by another collector, and not with an older file that somebody put back.
 

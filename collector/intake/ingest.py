@@ -16,13 +16,13 @@ import functools
 import logging
 from collections.abc import Callable, Sequence
 
-from collector.accounts import Accounts
-from collector.limits import Limiter
+from collector.access.accounts import Accounts
+from collector.access.limits import Limiter
+from collector.intake.presence import Presence
+from collector.intake.rows import content_key, stored
+from collector.intake.writer import Writer
 from collector.metrics import Tally
-from collector.presence import Presence
-from collector.rows import content_key, stored
 from collector.store.interface import Stored
-from collector.writer import Writer
 from tracking.dates import event_ms, newest
 from tracking.endpoints import Origin, Receipt
 from tracking.errors import Fault, OverQuota, RequestFault
@@ -32,7 +32,7 @@ from tracking.serving import peer_key
 
 __all__ = ["Ingest", "content_key"]
 
-log = logging.getLogger("collector.ingest")
+log = logging.getLogger("collector.intake.ingest")
 
 SLICE = 1_000  #: Rows built between two looks at other people's frames.
 

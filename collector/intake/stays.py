@@ -30,7 +30,7 @@ from typing import NamedTuple, Protocol
 from collector.store.interface import Beat, Stored
 from tracking.errors import StorageFault
 
-log = logging.getLogger("collector.stays")
+log = logging.getLogger("collector.intake.stays")
 
 CELL_MS = 30 * 60_000
 UNSEEN_MS = 10 * 60_000  #: Twice what lies between two looks; after more than this nobody looked.
@@ -163,7 +163,7 @@ class Stays:
 
 
 class Storing(Protocol):
-    """What writes: :class:`collector.writer.Writer`."""
+    """What writes: :class:`collector.intake.writer.Writer`."""
 
     def write(self, rows: Sequence[Stored], more: Sequence[Beat]) -> Awaitable[int]: ...
 

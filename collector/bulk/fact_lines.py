@@ -27,7 +27,7 @@ KINDS: Final = ("users", "companies", "feedback", "stays")
 
 
 class Asked(Protocol):
-    """Whoever answers the questions of :mod:`collector.holdings`."""
+    """Whoever answers the questions of :mod:`collector.bulk.holdings`."""
 
     def ask(self, name: str, **values: object) -> list[tuple[Any, ...]]: ...
 

@@ -1,0 +1,1 @@
+"""Who may report, who may ask, and how often."""

@@ -1,0 +1,1 @@
+"""What goes in or out in bulk: backups, imports, exports."""

@@ -1,0 +1,1 @@
+"""Believable data that nobody made, for trying things out."""
