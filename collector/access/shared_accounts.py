@@ -2,17 +2,9 @@
 
 Each collector keeps its own small file (:mod:`collector.access.accounts_file`), which its command
 line may change at any time, also while the engine is away. What changed here since the last look
-is told to the engine; what changed there is taken over. Of a row that changed on both sides the engine's is
-kept, and one that was removed on either side stays removed, so that a revoked token cannot come
-back: not by another collector, and not with an older file that somebody put back.
-
-    here = base              take over what the engine has
-    engine = base            tell the engine what is here
-    neither                  removed on either side: removed; else the engine's
-
-*Base* is what both had at the last look, with the versions of its rows: what a replica that lags
-says of older ones is not listened to. It lies in a file of its own beside the accounts; a crash
-between the two files costs nothing, because what is equal on both sides is no change.
+is told to the engine; what changed there is taken over. Of a row that changed on both sides the
+engine's is kept, and one that was removed on either side stays removed, so that a revoked token
+cannot come back: not by another collector, and not with an older file that somebody put back.
 """
 # ruff: noqa: S608 - the names are the file's own; every value is bound
 
