@@ -15,7 +15,7 @@ import pytest
 import websocket
 from collectors import DAY, Collector, now_ms
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.timeout(240)
 Run = Callable[..., Collector]
 ROUNDS = 20
 

@@ -42,7 +42,6 @@ def killed(scenario: str, folder: Path, wait_s: float) -> list[str]:
         return process.stdout.read().split()
 
 
-@pytest.mark.system
 @pytest.mark.timeout(240)
 def test_s33_twenty_kills_leave_all_rows_of_one_write_or_none(tmp_path: Path) -> None:
     dice = random.Random(20)
@@ -60,7 +59,6 @@ def test_s33_twenty_kills_leave_all_rows_of_one_write_or_none(tmp_path: Path) ->
     assert len(durable) > 100
 
 
-@pytest.mark.system
 @pytest.mark.timeout(240)
 def test_59_a_kill_while_compacting_leaves_one_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "events.duckdb"
