@@ -28,6 +28,7 @@ from tracking.errors import AgentRunning, SettingsFault, StorageFault
 
 SOCKET_PATH_BYTES = 100
 RESTORING = "restoring.json"  #: While a restore puts files in place (bulk.backup).
+ASIDE = "before-restore-"  #: How a folder begins that has what a restore set aside.
 
 
 def default_dir(env: Mapping[str, str]) -> Path:
@@ -59,6 +60,10 @@ class Folder:
     @property
     def admin(self) -> Path:
         return self.path / "admin.sock"
+
+    def set_aside(self) -> list[Path]:
+        """Return the folders of what restores set aside, oldest first; no erasure goes there."""
+        return sorted(path for path in self.path.glob(f"{ASIDE}*") if path.is_dir())
 
     def prepare(self) -> Folder:
         """Make the folder, or make sure that it is ours alone; return self.

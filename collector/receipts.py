@@ -62,7 +62,14 @@ class Seal:
         return base64.b64encode(self._key.public_key().public_bytes_raw()).decode()
 
     def receipt(
-        self, app_id: str, subject: str, erased: Mapping[str, int], *, at_ms: int, unswept: int
+        self,
+        app_id: str,
+        subject: str,
+        erased: Mapping[str, int],
+        *,
+        at_ms: int,
+        unswept: int,
+        set_aside: int,
     ) -> Signed:
         """Sign what was erased.
 
@@ -72,6 +79,7 @@ class Seal:
             erased: Rows by table.
             at_ms: When.
             unswept: Erased rows whose bytes may still lie in a file, until it is rewritten.
+            set_aside: Folders that restores set aside, which no erasure goes into.
 
         """
         salt = secrets.token_hex(16)
@@ -84,6 +92,7 @@ class Seal:
                 "erased": dict(erased),
                 "at": iso(at_ms),
                 "unswept": unswept,
+                "setAside": set_aside,
             }
         )
         signature = base64.b64encode(self._key.sign(statement)).decode()

@@ -266,6 +266,7 @@ class _Server:
             if stones is None
             else Forgetting(self.store, self.writer, stones, _now_ms),
             seal=lambda: Seal(self.lock.folder.path / KEY_FILE),
+            set_aside=lambda: len(self.lock.folder.set_aside()),
         )
         return api.routes()
 

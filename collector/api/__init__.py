@@ -59,6 +59,7 @@ class DataApi:
         waiting: Tells how many events wait for the disk.
         forgetting: Erases; without it DELETE answers 503.
         seal: Makes what signs receipts.
+        set_aside: Counts the folders that no erasure goes into (receipts say so).
 
     """
 
@@ -75,12 +76,19 @@ class DataApi:
         waiting: Callable[[], int] = lambda: 0,
         forgetting: Forgetting | None = None,
         seal: Callable[[], Seal] | None = None,
+        set_aside: Callable[[], int] = lambda: 0,
     ) -> None:
         self.now_ms = now_ms
         self.door = Door(accounts, failures, now_ms, now_s)
         self.threads = Threads(query_s)
         self.answers = ErasingAnswers(
-            store, presence, self.threads, waiting=waiting, forgetting=forgetting, seal=seal
+            store,
+            presence,
+            self.threads,
+            waiting=waiting,
+            forgetting=forgetting,
+            seal=seal,
+            set_aside=set_aside,
         )
         self.stream = LiveStream(self.answers, self.door.grant, now_ms)
 

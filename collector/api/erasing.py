@@ -19,11 +19,13 @@ from tracking.errors import StorageFault
 
 
 class Erased(NamedTuple):
-    """What an erasure did: rows by table, when, and what is not swept from the files yet."""
+    """What an erasure did: rows by table, when, what is not swept from the files yet, and how many
+    folders it did not go into."""
 
     rows: dict[str, int]
     at_ms: int
     unswept: int
+    set_aside: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,13 @@ class ErasingAnswers(MoreAnswers):
     Args:
         forgetting: Erases, on the thread that writes; None in a process that may not.
         seal: Signs receipts, made when the first is asked for.
+        set_aside: Counts the folders that restores set aside.
 
     """
 
     forgetting: Forgetting | None = None
     seal: Callable[[], Seal] | None = None
+    set_aside: Callable[[], int] = lambda: 0
 
     async def erase(self, app: str, asked: Asked) -> object:
         wants_receipt = asked.wants_receipt()
@@ -47,14 +51,22 @@ class ErasingAnswers(MoreAnswers):
         seal = await self.threads.run(self.seal) if wants_receipt else None
         # One turn of the writer: what is counted is what is erased, and nothing comes between.
         forgetting = self.forgetting
-        erased = await forgetting.writer.run(lambda: _erase(forgetting, app, who))
+        set_aside = self.set_aside
+        erased = await forgetting.writer.run(lambda: _erase(forgetting, app, who, set_aside()))
         if seal is None:
             return Response(status_code=204)
-        receipt = seal.receipt(app, who.id, erased.rows, at_ms=erased.at_ms, unswept=erased.unswept)
+        receipt = seal.receipt(
+            app,
+            who.id,
+            erased.rows,
+            at_ms=erased.at_ms,
+            unswept=erased.unswept,
+            set_aside=erased.set_aside,
+        )
         return Response(msgspec.json.encode(receipt), media_type="application/json")
 
 
-def _erase(forgetting: Forgetting, app: str, who: Person) -> Erased:
+def _erase(forgetting: Forgetting, app: str, who: Person, set_aside: int) -> Erased:
     store = forgetting.store
     questions = Questions(store, DEADLINE_S)
     if who.kind == "u":
@@ -63,4 +75,4 @@ def _erase(forgetting: Forgetting, app: str, who: Person) -> Erased:
         devices, users = questions.devices_of(app, who), []
     rows = questions.held(app, who, devices)
     at_ms = forgetting.erase(app, users, devices).at_ms
-    return Erased(rows, at_ms, store.unswept)
+    return Erased(rows, at_ms, store.unswept, set_aside)

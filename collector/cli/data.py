@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from collector.access.accounts import DAY_MS, Accounts, AppAccount
+from collector.cli.hints import still_held
 from collector.cli.parser import FAILED, OK, PROG, Commands, accounts_of, folder_of, now_ms, say
 from collector.cli.progress import bar
 from collector.cli.reach import Reach, one_at_a_time, within_reach
@@ -118,8 +119,10 @@ def _compact(args: argparse.Namespace) -> int:
         before, after = reach.compact()
     if args.json:
         seconds = round(time.monotonic() - began_s, 3)
-        return say({"before": before, "after": after, "seconds": seconds})
+        aside = [str(path) for path in folder.set_aside()]
+        return say({"before": before, "after": after, "seconds": seconds, "setAside": aside})
     print(f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB after.")
+    print(*still_held(folder), sep="", end="")
     return OK
 
 

@@ -13,7 +13,7 @@ from collector.access.accounts import Accounts
 from collector.bulk import backup, holdings
 from collector.engines import EMBEDDED
 from collector.intake.tombstones import TOMBSTONES, Tombstones, key_of
-from collector.places import Folder
+from collector.places import ASIDE, Folder
 from collector.settings_reading import load
 from collector.store.duck import DuckStore
 from collector.store.interface import Seen, Tombstone
@@ -65,9 +65,7 @@ def restore(
             erased = bury_again(store, graves, folder.path, lose_erasures=lose_erasures)
             store.checkpoint()
             unreadable = 0 if (folder.path / "tombstones.key").exists() else len(_stones(store))
-        aside = folder.path / time.strftime(
-            "before-restore-%Y%m%d-%H%M%S", time.localtime(now_ms / 1000)
-        )
+        aside = folder.path / time.strftime(f"{ASIDE}%Y%m%d-%H%M%S", time.localtime(now_ms / 1000))
         while aside.exists():
             aside = aside.with_name(f"{aside.name}-2")
         backup.put_into_place(folder, stage, aside)

@@ -7,6 +7,7 @@ import json
 import sys
 
 from collector.cli.asking import ask
+from collector.cli.hints import still_held
 from collector.cli.parser import OK, PROG, UNAVAILABLE, Commands, folder_of, say
 from collector.places import connect_admin
 
@@ -18,16 +19,18 @@ def register(commands: Commands) -> None:
 
 
 def _status(args: argparse.Namespace) -> int:
-    sock = connect_admin(folder_of(args), 15.0)
+    folder = folder_of(args)
+    sock = connect_admin(folder, 15.0)
     if sock is None:
         sys.stderr.write("homing: no collector serves this folder\n")
         return UNAVAILABLE
     with sock:
         said = json.loads(ask(sock, "/status").read())
     if args.json:
-        return say(said)
+        return say(said | {"setAside": [str(path) for path in folder.set_aside()]})
     print(f"Serving on port {said['port']}, process {said['pid']}.")
     print(f"{said['written']:,} events stored since the start, {said['repeats']:,} repeats.")
     for app_id, count in said["apps"].items():
         print(f"  {app_id}: {count:,} events")
+    print(*still_held(folder), sep="", end="")
     return OK

@@ -262,3 +262,34 @@ def test_an_old_backup_comes_with_a_warning(filled: Path, tmp_path: Path) -> Non
     done = command("restore", str(file), folder=filled)
     assert done.returncode == 0
     assert "40 days old" in done.stderr
+
+
+def test_folders_that_were_set_aside_are_named_until_they_are_removed(
+    run: Run, filled: Path, tmp_path: Path
+) -> None:
+    """An erasure does not go there, and so whoever relies on it is told."""
+    file = tmp_path / "a.homing"
+    assert command("backup", str(file), folder=filled).returncode == 0
+    assert command("restore", str(file), folder=filled).returncode == 0
+    (aside,) = [path for path in filled.iterdir() if path.name.startswith("before-restore-")]
+    far_end = run(folder=filled)
+    token = far_end.app("A", "admin")
+    status, receipt, _ = far_end.request(
+        "DELETE", "/api/v1/apps/A/users/u1?receipt=1", headers={"Authorization": token}
+    )
+    assert status == 200
+    assert json.loads(receipt["statement"])["setAside"] == 1
+    told = f"{aside} still holds what was there before the restore"
+    for words in (("status",), ("compact",)):
+        assert told in far_end.command(*words).stdout
+        assert json.loads(far_end.command(*words, "--json").stdout)["setAside"] == [str(aside)]
+    with contextlib.closing(DuckStore(aside / "events.duckdb", NOW)) as store:
+        assert store.ask("SELECT count(*) > 0 FROM {events} WHERE user_id = 'u1'", {}) == [(True,)]
+    shutil.rmtree(aside)
+    for words in (("status",), ("compact",)):
+        assert "still holds" not in far_end.command(*words).stdout
+        assert json.loads(far_end.command(*words, "--json").stdout)["setAside"] == []
+    status, receipt, _ = far_end.request(
+        "DELETE", "/api/v1/apps/A/users/u2?receipt=1", headers={"Authorization": token}
+    )
+    assert json.loads(receipt["statement"])["setAside"] == 0
