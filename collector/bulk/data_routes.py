@@ -10,7 +10,8 @@
 
 What takes long answers line by line: ``{"done": 3, "of": 9}`` while it runs, and at the end
 ``{"result": …}``, or ``{"fault": …}`` with code, sentence and advice. A second one is refused while
-one runs (75). Who asked and went away ends a snapshot; a rewriting goes on to its end.
+one runs (75). Who asked and went away ends a snapshot; a
+rewriting goes on to its end.
 """
 
 from __future__ import annotations
@@ -125,9 +126,8 @@ class _Rooms:
         del request
 
         def make(progress: Progress) -> object:
-            del progress
             before = self.store.size_bytes()
-            self.store.compact()
+            self.store.compact(progress)
             return {"before": before, "after": self.store.size_bytes()}
 
         return self._job("compacting", make)

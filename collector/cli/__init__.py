@@ -6,6 +6,7 @@ it runs, and answers with an exit code (ARCHITECTURE.md §7) or raises a fault.
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -29,19 +30,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, end)
+    args = argparse.Namespace()
     try:
         args = build().parse_args(argv)
         code: int = args.run(args)
         sys.stdout.flush()
     except Fault as fault:
         if asked:
-            return INTERRUPTED
+            return stopped(args)
         sys.stderr.write(f"homing: {fault}\n")
         if fault.advice:
             sys.stderr.write(f"        {fault.advice}\n")
         return exit_code(fault)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return stopped(args)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -49,11 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exc.code if isinstance(exc.code, int) else USAGE
     except Exception:
         if asked:  # DuckDB turns a Ctrl-C in mid-question into an error of its own
-            return INTERRUPTED
+            return stopped(args)
         raise
     finally:
         signal.signal(signal.SIGINT, before)
     return code
+
+
+def stopped(args: argparse.Namespace) -> int:
+    """Say what was left by a command that was stopped (``args.left``), if it keeps that told."""
+    if left := getattr(args, "left", ""):
+        sys.stderr.write(f"homing: stopped; {left}\n")
+    return INTERRUPTED
 
 
 def exit_code(fault: Fault) -> int:

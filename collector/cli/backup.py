@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from collector.cli.parser import OK, PROG, Commands, folder_of, now_ms, say
 from collector.cli.progress import bar
 from collector.cli.reach import one_at_a_time, within_reach
-from collector.cli.whole_file import ended_softly, refuse_existing, whole_file
+from collector.cli.whole_file import Late, ended_softly, refuse_existing, whole_file
 from tracking.dates import parse_ms
 from tracking.errors import StorageFault
+
+if TYPE_CHECKING:
+    from collector.bulk.backup import Manifest
+    from collector.cli.restoring import Restored
+    from collector.places import Folder
 
 DAY_MS = 86_400_000
 REMEMBERED_DAYS = 30  #: So long tombstones are kept (SECURITY.md, "Delete-user").
@@ -21,11 +28,13 @@ REMEMBERED_DAYS = 30  #: So long tombstones are kept (SECURITY.md, "Delete-user"
 def register(commands: Commands) -> None:
     example = f"{PROG} backup /backups/monday.homing"
     backup = commands.command("backup", "write everything into one file", example, _backup)
+    backup.set_defaults(left="no backup was written, and nothing was changed")
     backup.add_argument("file", metavar="FILE", type=Path)
     backup.add_argument("--force", action="store_true", help="replace FILE if it exists")
     backup.add_argument("--json", action="store_true", help="one line of JSON")
     example = f"{PROG} restore /backups/monday.homing"
     restore = commands.command("restore", "put a backup into place", example, _restore)
+    restore.set_defaults(left="nothing was changed")
     restore.add_argument("file", metavar="FILE", type=Path)
     restore.add_argument(
         "--lose-erasures",
@@ -65,6 +74,7 @@ def _backup(args: argparse.Namespace) -> int:
             manifest = backup.pack(
                 snapshot, to, head, lambda done, of: progress(copied + done, copied + of)
             )
+        args.left = f"the backup is whole: {file}"
     size = file.stat().st_size
     if args.json:
         return say(
@@ -81,23 +91,37 @@ def _backup(args: argparse.Namespace) -> int:
 
 def _restore(args: argparse.Namespace) -> int:
     from collector.bulk import backup
-    from collector.cli.restoring import Restored, restore
+    from collector.cli.restoring import restore
     from collector.places import ServerLock
 
     folder, file = folder_of(args), args.file.expanduser().absolute()
     manifest = backup.read_manifest(file)
-    with (
-        one_at_a_time(folder, "restore"),
-        ended_softly(),
-        bar("restoring", in_bytes=True) as progress,
-    ):
-        lock = ServerLock.take(folder)
-        try:
-            done: Restored = restore(
-                folder, file, progress, now_ms(), lose_erasures=args.lose_erasures
-            )
-        finally:
-            lock.release()
+    with contextlib.ExitStack() as ends:
+        ends.enter_context(one_at_a_time(folder, "restore"))
+        ends.enter_context(ended_softly())
+        late = Late()
+        with bar("restoring", in_bytes=True) as progress:
+            lock = ServerLock.take(folder)
+            try:
+                done = restore(
+                    folder,
+                    file,
+                    progress,
+                    now_ms(),
+                    lose_erasures=args.lose_erasures,
+                    no_way_back=lambda: ends.enter_context(late),
+                )
+            finally:
+                lock.release()
+        code = _told(args, folder, file, manifest, done)
+        if late.came:
+            sys.stderr.write("homing: it was too late to stop: the backup is in place\n")
+        return code
+
+
+def _told(
+    args: argparse.Namespace, folder: Folder, file: Path, manifest: Manifest, done: Restored
+) -> int:
     days = (now_ms() - (parse_ms(manifest.created) or 0)) // DAY_MS
     if days > REMEMBERED_DAYS:
         sys.stderr.write(

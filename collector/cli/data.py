@@ -18,6 +18,7 @@ from collector.cli.parser import FAILED, OK, PROG, Commands, accounts_of, folder
 from collector.cli.progress import bar
 from collector.cli.reach import Reach, one_at_a_time, within_reach
 from collector.cli.whole_file import ended_softly, refuse_existing, whole_file
+from collector.engines import EMBEDDED
 from collector.settings_reading import load
 from tracking.dates import iso
 from tracking.errors import DiskFull, RequestFault, StorageFault
@@ -41,9 +42,11 @@ def register(commands: Commands) -> None:
     example = f"{PROG} compact"
     compact = commands.command("compact", "rewrite the store without its gaps", example, _compact)
     compact.add_argument("--json", action="store_true", help="one line of JSON")
+    compact.set_defaults(left="nothing was changed")
 
     example = f"{PROG} import events.ndjson --app acme-notes"
     import_ = commands.command("import", "read events from a file", example, _import)
+    import_.set_defaults(left="what is imported already is recognised. Run it again.")
     import_.add_argument("file", metavar="FILE", help="a file, or - for stdin")
     import_.add_argument("--app", metavar="APPID", help="whose everything becomes")
     import_.add_argument("--errors", type=Path, metavar="FILE", help="where refused lines are told")
@@ -115,8 +118,21 @@ def known_app(accounts: Accounts, app_id: str) -> AppAccount:
 def _compact(args: argparse.Namespace) -> int:
     folder = folder_of(args)
     began_s = time.monotonic()
-    with one_at_a_time(folder, "compact"), bar("compacting"), within_reach(folder) as reach:
-        before, after = reach.compact()
+    settings = load(folder.path, os.environ, {}).settings
+    with one_at_a_time(folder, "compact"):
+        if settings.engine != EMBEDDED:
+            from collector.store.clickhouse_mutations import SWEEP_S
+
+            sys.stderr.write(
+                "homing: ClickHouse removes by itself the files that deletions replaced; this"
+                f" waits until it has, {SWEEP_S / 60:.0f} minutes at most (Ctrl-C ends the waiting"
+                " only)\n"
+            )
+            args.left = "ClickHouse goes on removing the files by itself; run it again to wait"
+        else:
+            args.left = "nothing was lost; a server that runs here goes on with it"
+        with bar("compacting") as progress, within_reach(folder) as reach:
+            before, after = reach.compact(progress)
     if args.json:
         seconds = round(time.monotonic() - began_s, 3)
         aside = [str(path) for path in folder.set_aside()]
@@ -145,18 +161,16 @@ def _import(args: argparse.Namespace) -> int:
         reach = ends.enter_context(within_reach(folder))
         reader = Reader(stream, lambda id_: accounts.app(id_) is not None, args.app, now_ms())
         new = seen = facts = 0
-        try:
-            for rows, more, refused, read in reader.batches():
-                if rows or more:
-                    new += _write(reach, rows, more, new)
-                seen += len(rows)
-                facts += len(more)
-                for line, why in refused:
-                    told.refuse(line, why)
-                progress(read, total)
-        except KeyboardInterrupt:
-            sys.stderr.write(f"\n{new:,} events are imported. Run it again for the others.\n")
-            raise
+        for rows, more, refused, read in reader.batches():
+            if rows or more:
+                new += _write(reach, rows, more, new)
+                args.left = f"at least {new:,} events are imported. Run it again for the others."
+            seen += len(rows)
+            facts += len(more)
+            for line, why in refused:
+                told.refuse(line, why)
+            progress(read, total)
+    args.left = f"{new:,} events are imported, all of them"
     told.close()
     counts = {"imported": new, "repeats": seen - new, "facts": facts, "refused": told.count}
     if args.json:

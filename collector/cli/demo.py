@@ -52,6 +52,7 @@ def register(commands: Commands) -> None:
     )
     demo.add_argument("--remove", action="store_true", help="remove the app and all its data")
     demo.add_argument("--json", action="store_true", help="one line of JSON")
+    demo.set_defaults(left="nothing was changed")
 
 
 def _within(low: int, high: int):  # type: ignore[no-untyped-def]
@@ -98,13 +99,17 @@ def _fill(args: argparse.Namespace, folder: Folder, accounts: Accounts, plan: Pl
 
     began_s = time.monotonic()
     with ended_softly(), bar("making it up, day by day") as progress, within_reach(folder) as reach:
+        away = f"`{PROG} demo --app {args.app} --remove` takes it away"
+        args.left = f"the demo {args.app!r} is not whole; {away}"
         accounts.add_app(APP_NAME, now_ms(), app_id=args.app, demo=True)
         try:
             count = tell(plan, reach.write, progress)
             token = accounts.add_token(args.app, ["stats:read", "users:read"], now_ms())
         except BaseException:
             reach.drop(args.app)  # half a demo would be believed
+            args.left = f"what was made of {args.app!r} is gone again"
             raise
+        args.left = f"the demo {args.app!r} is whole; {away}"
     seconds = time.monotonic() - began_s
     if args.json:
         said = {"appId": args.app, "events": count, "token": token, "demo": True}
@@ -120,7 +125,9 @@ def _remove(args: argparse.Namespace, folder: Folder, *, found: bool) -> int:
         raise RequestFault(f"there is no demo {args.app!r} here")
     with within_reach(folder) as reach:
         ((count,),) = reach.ask("count", app=args.app)
+        args.left = f"some of {args.app!r} may be left; run it again"
         reach.drop(args.app)
+        args.left = f"{args.app!r} is gone"
     if args.json:
         return say({"appId": args.app, "removed": count})
     print(f"{args.app!r} and its {count:,} events are gone.")

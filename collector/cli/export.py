@@ -33,6 +33,7 @@ def register(commands: Commands) -> None:
         f"{PROG} export acme-notes --format ndjson --output events.ndjson",
         _export,
     )
+    export.set_defaults(left="nothing was written")
     export.add_argument("app_id", metavar="APPID")
     export.add_argument("--format", choices=["ndjson", "parquet"], default="ndjson")
     export.add_argument("--output", default="-", metavar="FILE", help="a file, or - for stdout")
@@ -75,6 +76,7 @@ def _export(args: argparse.Namespace) -> int:
         total = reach.ask("count", app=args.app_id)[0][0] if "events" in wanted else 0
         parts = _Parts(args, reach, total)
         if to_stdout:
+            args.left = "what was written so far is not everything"
             for part in parts.lines(wanted, lambda _done, _of: None):
                 _write(sys.stdout.buffer, part)
         else:
@@ -86,12 +88,13 @@ def _export(args: argparse.Namespace) -> int:
                 with whole_file(target, force=args.force) as file:
                     for part in parts.lines(wanted, progress):
                         file.write(part)
+            args.left = f"the export is whole: {target}"
     if args.json:
         return say({"file": str(target), "exported": parts.counts})
     for what, count in parts.counts.items():
         noun = {"events": "event", "users": "user", "companies": "company", "stays": "stay"}
         one = noun.get(what, what)
-        sys.stderr.write(f"{count} {one if count == 1 else what} exported\n")
+        sys.stderr.write(f"{count:,} {one if count == 1 else what} exported\n")
     return OK
 
 

@@ -63,7 +63,7 @@ class Reach(Protocol):
         """Copy the store and the accounts into a folder below DIR."""
         ...
 
-    def compact(self) -> tuple[int, int]:
+    def compact(self, progress: Progress) -> tuple[int, int]:
         """Rewrite the store; return its size in bytes before and after."""
         ...
 
@@ -183,9 +183,9 @@ class _Opened:
         embedded(self.store).backup(into / self.folder.events.name, progress)
         copy_accounts(self.folder.accounts, into / self.folder.accounts.name)
 
-    def compact(self) -> tuple[int, int]:
+    def compact(self, progress: Progress) -> tuple[int, int]:
         before = self.store.size_bytes()
-        self.store.compact()
+        self.store.compact(progress)
         return before, self.store.size_bytes()
 
     def purge(self, app_id: str, before_ms: int) -> int:
@@ -226,8 +226,8 @@ class _Asked:
     def snapshot(self, into: Path, progress: Progress) -> None:
         self._job("/data/snapshot", msgspec.json.encode({"into": into.name}), progress)
 
-    def compact(self) -> tuple[int, int]:
-        said = self._job("/data/compact", b"{}")
+    def compact(self, progress: Progress) -> tuple[int, int]:
+        said = self._job("/data/compact", b"{}", progress)
         return int(said["before"]), int(said["after"])
 
     def purge(self, app_id: str, before_ms: int) -> int:

@@ -38,9 +38,23 @@ class Restored(NamedTuple):
 
 
 def restore(
-    folder: Folder, file: Path, progress: Progress, now_ms: int, *, lose_erasures: bool
+    folder: Folder,
+    file: Path,
+    progress: Progress,
+    now_ms: int,
+    *,
+    lose_erasures: bool,
+    no_way_back: Callable[[], object] = lambda: None,
 ) -> Restored:
     """Put a backup into place; the caller holds the folder's lock.
+
+    Args:
+        folder: Whose files are set aside.
+        file: The backup.
+        progress: Told how many bytes of how many are unpacked.
+        now_ms: Unix milliseconds.
+        lose_erasures: Go on if nobody can tell who was erased since.
+        no_way_back: Called before the first file is moved.
 
     Raises:
         Damaged: The backup is; nothing was changed.
@@ -68,6 +82,7 @@ def restore(
         aside = folder.path / time.strftime(f"{ASIDE}%Y%m%d-%H%M%S", time.localtime(now_ms / 1000))
         while aside.exists():
             aside = aside.with_name(f"{aside.name}-2")
+        no_way_back()
         backup.put_into_place(folder, stage, aside)
     return Restored(aside if there else None, erased, unreadable)
 

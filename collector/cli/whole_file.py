@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tracking.errors import DiskFull, RequestFault, StorageFault
 
@@ -72,6 +72,31 @@ def ended_softly() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class Late:
+    """A context in which Ctrl-C and SIGTERM are noted and nothing more: there is no way back.
+
+    Attributes:
+        came: One of them did.
+
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        self._before: list[tuple[int, Any]] = []
+
+    def __enter__(self) -> Late:
+        def note(_number: int, _frame: FrameType | None) -> None:
+            self.came = True
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before.append((number, signal.signal(number, note)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before:
+            signal.signal(number, before)
 
 
 def sync_folder(folder: Path) -> None:

@@ -28,10 +28,12 @@ from collector.store.interface import (
     Membership,
     Named,
     Once,
+    Progress,
     RawItem,
     Seen,
     Stored,
     Tombstone,
+    unseen,
 )
 from collector.store.mentions import spellings
 
@@ -132,9 +134,9 @@ class Forgetting:
     def drop_app(self, app_id: str) -> None:
         self._delete(dict.fromkeys(TABLES, "1 = 1"), {"app": app_id})
 
-    def compact(self) -> None:
+    def compact(self, progress: Progress = unseen) -> None:
         """Wait until the server has removed the files that deletions replaced."""
-        self._mutations.wait_until_swept()
+        self._mutations.wait_until_swept(progress)
 
     @property
     def unswept(self) -> int:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from collector.store.clickhouse_door import Broken, Door
 from collector.store.clickhouse_schema import local
+from collector.store.interface import Progress, unseen
 from tracking.errors import StorageFault
 
 DELETE_S: Final = 300.0  #: How long a deletion may take.
@@ -97,17 +98,26 @@ class Mutations:
                 time.sleep(pause_s)
                 pause_s = min(0.5, 1.5 * pause_s)
 
-    def wait_until_swept(self) -> None:
+    def wait_until_swept(self, progress: Progress = unseen) -> None:
         """Return when no file is left that a deletion replaced.
+
+        Args:
+            progress: Told how many rows of such files have gone, of the most there were.
 
         Raises:
             StorageFault: The server has not removed them in time.
 
         """
         end = time.monotonic() + SWEEP_S
-        while self.unswept:
+        most = 0
+        while left := self.unswept:
             if time.monotonic() > end:
-                raise StorageFault("ClickHouse has not removed replaced files yet")
+                raise StorageFault(
+                    f"ClickHouse has not removed replaced files within {SWEEP_S / 60:.0f} minutes",
+                    advice="It goes on by itself; `compact` waits for it again.",
+                )
+            most = max(most, left)
+            progress(most - left, most)
             time.sleep(0.5)
 
     @property

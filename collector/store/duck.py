@@ -32,7 +32,7 @@ from collector.store import duck_erasure, duck_migration, duck_rewrite, queries
 from collector.store.duck_file import Cursor, DuckFile, translated
 from collector.store.duck_reading import SLICE, DuckReading
 from collector.store.duck_schema import SCHEMA, VERSION
-from collector.store.interface import TABLES, Fact, Seen, Store, Stored
+from collector.store.interface import TABLES, Fact, Progress, Seen, Store, Stored, unseen
 from collector.store.sights import Sights
 from collector.store.window import Window
 from tracking.errors import StorageFault
@@ -292,7 +292,8 @@ class DuckStore(DuckReading, Store):
         return done.rows
 
     @_alone
-    def compact(self) -> None:
+    def compact(self, progress: Progress = unseen) -> None:
+        del progress  # nothing to wait for: it is rewritten here
         duck_rewrite.require_room(self.path.parent, self.size_bytes())
         try:
             self.checkpoint()

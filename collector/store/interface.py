@@ -15,7 +15,7 @@ wrong. The classes are the tables: their fields are the columns, in their order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 CLOCK_NOT_BELIEVED = 1  #: ``Stored.flags``: the time is not the date that the event said.
@@ -25,7 +25,14 @@ FROM_BUCKET = 8  #: Came over the Bucket API.
 NAME_FOLDED = 16  #: Over the cap of event names: ``name`` is :data:`OTHER`, ``raw_name`` the name.
 KEYS_DROPPED = 32  #: Over the cap of attribute names: some are in ``payload`` only.
 
+Progress = Callable[[int, int], None]  #: Told how much is done, of how much (0 if nobody knows).
+
 OTHER = "(other)"  #: The name under which events over the cap of names are counted.
+
+
+def unseen(done: int, of: int) -> None:
+    """Tell nobody how far it is."""
+    del done, of
 
 
 class Stored(NamedTuple):
@@ -329,8 +336,14 @@ class Store(Protocol):
         """Remove every row of an app."""
         ...
 
-    def compact(self) -> None:
-        """Rewrite the files, so that nothing erased is left in them; blocks writes meanwhile."""
+    def compact(self, progress: Progress = unseen) -> None:
+        """Let nothing that was erased be left in the files; the embedded engine blocks writes.
+
+        Args:
+            progress: Told how many erased rows have gone, of how many, by an engine that can only
+                wait for it; what it raises ends the waiting.
+
+        """
         ...
 
     @property
