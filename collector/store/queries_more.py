@@ -76,36 +76,51 @@ WHERE moment >= $start AND moment < $end GROUP BY d
 
 # --- retention and funnels ---------------------------------------------------------------------
 
-# A person is a userId, or a device that never named anybody.
-_NAMING = "SELECT device_id FROM {events} WHERE app_id = $app AND user_id <> ''"
-RETENTION = {
-    "user": """
-      SELECT cohort, w, count(*) AS n FROM (
-        SELECT DISTINCT user_id, <week:ts> AS w FROM {events}
-        WHERE app_id = $app AND ts >= $start AND user_id <> ''
-      ) AS weeks
-      JOIN (
-        SELECT id AS who, <week:sight> AS cohort FROM (
-          SELECT id, min(first_ts) AS sight FROM seen
-          WHERE app_id = $app AND kind = 'user' AND first_ts > 0 GROUP BY id
-        ) AS sights WHERE sight >= $start AND sight < $end
-      ) AS firsts ON user_id = who
-      GROUP BY cohort, w
-    """,
-    "device": f"""
-      SELECT cohort, w, count(*) AS n FROM (
-        SELECT DISTINCT device_id, <week:ts> AS w FROM {{events}}
-        WHERE app_id = $app AND ts >= $start AND device_id <> '' AND device_id NOT IN ({_NAMING})
-      ) AS weeks
-      JOIN (
-        SELECT id AS who, <week:sight> AS cohort FROM (
-          SELECT id, min(first_ts) AS sight FROM seen
-          WHERE app_id = $app AND kind = 'device' AND first_ts > 0 GROUP BY id
-        ) AS sights WHERE sight >= $start AND sight < $end
-      ) AS firsts ON device_id = who
-      GROUP BY cohort, w
-    """,  # noqa: S608 - of texts of our own
-}
+#: Whose the nameless events of each device are: of the device (``d``), if it never named anybody,
+#: of the user (``u``), if it named only one ever, else nobody's (empty). Shared by both questions.
+OWNERS = """
+  SELECT device_id AS dev, CASE
+    WHEN device_id = '' THEN ''
+    WHEN max(user_id) = '' THEN concat('d', device_id)
+    WHEN coalesce(min(CASE WHEN user_id <> '' THEN user_id END), '') = max(user_id)
+      THEN concat('u', max(user_id))
+    ELSE '' END AS owner
+  FROM {events} WHERE app_id = $app GROUP BY device_id
+"""
+SHARED = {"owners": OWNERS}
+
+
+def _theirs(which: str) -> str:
+    """Return the moments of some events, each with the person it belongs to, empty if nobody."""
+    return f"""
+      SELECT CASE WHEN user_id <> '' THEN concat('u', user_id) ELSE owner END AS person,
+        ts AS moment
+      FROM (SELECT device_id, user_id, ts FROM {{events}} WHERE {which}) AS said
+      JOIN <owners> ON device_id = dev
+    """  # noqa: S608 - of texts of our own
+
+
+RETENTION = f"""
+  SELECT cohort, w, count(*) AS n FROM (
+    SELECT DISTINCT person, <week:moment> AS w FROM (
+      {_theirs("app_id = $app AND ts >= $start")}
+    ) AS theirs WHERE person <> ''
+  ) AS weeks
+  JOIN (
+    SELECT who, <week:sight> AS cohort FROM (
+      SELECT who, min(seen_at) AS sight FROM (
+        SELECT concat('u', id) AS who, first_ts AS seen_at FROM seen
+        WHERE app_id = $app AND kind = 'user' AND first_ts > 0
+        UNION ALL
+        SELECT owner AS who, first_ts AS seen_at FROM (
+          SELECT id, first_ts FROM seen
+          WHERE app_id = $app AND kind = 'device' AND first_ts > 0
+        ) AS devices JOIN <owners> ON id = dev
+      ) AS sights GROUP BY who
+    ) AS firsts WHERE sight >= $start AND sight < $end
+  ) AS cohorts ON person = who
+  GROUP BY cohort, w
+"""  # noqa: S608 - of texts of our own
 
 
 def funnel(steps: int) -> str:
@@ -114,23 +129,18 @@ def funnel(steps: int) -> str:
     Each step is an equi-join of those who got so far with the events of the next name, of which
     the first that is not too early and not too late counts.
     """
-    whom = """CASE WHEN user_id <> '' THEN concat('u', user_id) ELSE concat('d', device_id) END
-      AS person"""
-    somebody = f"(user_id <> '' OR (device_id <> '' AND device_id NOT IN ({_NAMING})))"
     so_far = f"""
       SELECT person, min(moment) AS began, min(moment) AS reached FROM (
-        SELECT {whom}, ts AS moment FROM {{events}}
-        WHERE {{range}} AND {ROW_NAME} = $step_0 AND {somebody}
-      ) AS firsts GROUP BY person
+        {_theirs(f"{{range}} AND {ROW_NAME} = $step_0")}
+      ) AS firsts WHERE person <> '' GROUP BY person
     """  # noqa: S608 - of texts of our own
     counts = [f"SELECT 0 AS step, count(*) AS n FROM ({so_far}) AS step_0"]  # noqa: S608
+    later = "app_id = $app AND ts >= $start AND ts <= $last"
     for step in range(1, steps):
         so_far = f"""
           SELECT person, min(start_{step}) AS began, min(moment) AS reached FROM (
             SELECT person, moment, start_{step}, from_{step} FROM (
-              SELECT {whom}, ts AS moment FROM {{events}}
-              WHERE app_id = $app AND ts >= $start AND ts <= $last AND {ROW_NAME} = $step_{step}
-                AND {somebody}
+              {_theirs(f"{later} AND {ROW_NAME} = $step_{step}")}
             ) AS theirs
             JOIN (
               SELECT person AS who, began AS start_{step}, reached AS from_{step}

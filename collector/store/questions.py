@@ -127,11 +127,10 @@ class Questions(DailyQuestions, PeopleQuestions):
         """
         clock = wall.over(start, max(end, until or end))
         cohorts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for text in queries.RETENTION.values():
-            for cohort, week, n in self._ask(
-                clock.fill(text), app=app, start=start, end=end, **clock.values
-            ):
-                cohorts[week_name(cohort)][week_name(week)] += int(n)
+        text = clock.fill(queries.RETENTION)
+        span = {"app": app, "start": start, "end": end}
+        for cohort, week, n in self._ask(text, queries.SHARED, **span, **clock.values):
+            cohorts[week_name(cohort)][week_name(week)] += int(n)
         return {cohort: dict(sorted(weeks.items())) for cohort, weeks in sorted(cohorts.items())}
 
     def funnel(
@@ -140,8 +139,8 @@ class Questions(DailyQuestions, PeopleQuestions):
         """Return how many persons got to each step; ``window`` in milliseconds."""
         names = {f"step_{n}": step for n, step in enumerate(steps)}
         rows = self._ask(
-            queries.funnel(len(steps)), app=app, start=start, end=end, last=end + window,
-            window=window, **names,
+            queries.funnel(len(steps)), queries.SHARED, app=app, start=start, end=end,
+            last=end + window, window=window, **names,
         )  # fmt: skip
         return [int(n) for _, n in sorted(rows)]
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 from model import DAY, Clock, Json, Model, Person, attributes, row_name, spelled_platform
@@ -205,29 +206,44 @@ class PeopleModel(Model):
     # --- retention, funnel, errors -------------------------------------------------------------
 
     def persons_for_life(self) -> dict[Person, list[Stored]]:
-        """Return userIds, and devices that never named anybody, with their events."""
-        return {
-            who: theirs
-            for who, theirs in self._by_user_or_device().items()
-            if who[0] == "u" or not any(event.user_id for event in theirs)
-        }
+        """Return userIds, and devices that never named anybody, with the events that are theirs.
 
-    def _by_user_or_device(self) -> dict[Person, list[Stored]]:
+        A nameless event of a device that named exactly one user ever is that user's.
+        """
         found: defaultdict[Person, list[Stored]] = defaultdict(list)
         for event in self.events:
+            named = self.named_on[event.device_id]
             if event.user_id:
                 found["u", event.user_id].append(event)
-            if event.device_id:
+            elif event.device_id and not named:
                 found["d", event.device_id].append(event)
+            elif event.device_id and len(named) == 1:
+                (user,) = named
+                found["u", user].append(event)
         return found
+
+    @cached_property
+    def named_on(self) -> defaultdict[str, set[str]]:
+        """Who was ever named on each device."""
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for event in self.events:
+            if event.user_id:
+                found[event.device_id].add(event.user_id)
+        return found
+
+    def first_for_life(self, who: Person) -> int:
+        """Return when a person was first seen: themselves, or a device that is only theirs."""
+        if who[0] == "d":
+            return self.first_of_device[who[1]]
+        own = [device for device, named in self.named_on.items() if named == {who[1]}]
+        firsts = [self.first_of_device[device] for device in own if device]
+        return min([self.first_of_user[who[1]], *firsts])
 
     def retention(self, start: int, end: int, clock: Clock) -> dict[str, dict[str, int]]:
         """Return per cohort week how many of it had an event in which week."""
         cohorts: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
         for who, theirs in self.persons_for_life().items():
-            first = (
-                self.first_of_user[who[1]] if who[0] == "u" else min(event.ts for event in theirs)
-            )
+            first = self.first_for_life(who)
             if start <= first < end:
                 for week in {clock.week(event.ts) for event in theirs}:
                     cohorts[clock.week(first)][week] += 1

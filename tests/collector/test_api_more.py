@@ -133,6 +133,47 @@ def test_a_funnel_counts_who_got_how_far_in_order_and_in_time(app: AppOf) -> Non
     assert len(get(app, "/funnel", **span, steps="A,B,C,D,E,F,G,H")[1]["data"]) == 8
 
 
+def test_what_came_before_the_sign_in_belongs_to_who_signed_in_alone_on_that_device(
+    app: AppOf,
+) -> None:
+    monday = (now_ms() // DAY - 3) // 7 * 7 * DAY + 4 * DAY - 3 * 7 * DAY
+
+    def does(device: str, *steps: tuple[int, str, str | None]) -> None:
+        tell(
+            app,
+            *(
+                {
+                    **({"type": "init"} if name == "init" else {"type": "event", "name": name}),
+                    **({} if user is None else {"userId": user}),
+                    "date": monday + at,
+                    "machineId": device,
+                }
+                for at, name, user in steps
+            ),
+        )
+
+    span = {"start": monday, "end": monday + 14 * DAY}
+
+    def told() -> tuple[list[int], list[tuple[int, list[int]]]]:
+        steps = get(app, "/funnel", **span, steps="SEE,BUY", window=7 * DAY // 1000)[1]["data"]
+        cohorts = get(app, "/retention", **span)[1]["data"]
+        return [one["count"] for one in steps], [(one["size"], one["weeks"]) for one in cohorts]
+
+    week = 7 * DAY
+    does("hers", (6 * DAY, "SEE", None))
+    assert told() == ([1, 0], [(1, [1])])
+    does("hers", (week + HOUR, "init", "ada"), (week + 2 * HOUR, "BUY", "ada"))
+    assert told() == ([1, 1], [(1, [1, 1])])
+    does("phone", (week + 3 * HOUR, "BUY", None), (week + 4 * HOUR, "init", "ada"))
+    assert told() == ([1, 1], [(1, [1, 1])]), "one person on two devices"
+    does("kiosk", (HOUR, "SEE", None), (2 * HOUR, "BUY", None))
+    assert told() == ([2, 2], [(2, [2, 1])])
+    does("kiosk", (3 * HOUR, "init", "bob"))
+    assert told() == ([2, 2], [(2, [2, 1])])
+    does("kiosk", (week + 3 * HOUR, "init", "cyd"))
+    assert told() == ([1, 1], [(2, [2, 1]), (1, [1])]), "nobody knows whose those were"
+
+
 def test_errors_are_grouped_by_a_stack_without_lines_and_addresses(app: AppOf) -> None:
     at = now_ms() - HOUR
     tell(app, *person("u", "m1", at), *person("v", "m2", at + 1))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from collectors import NOW, PROGRAM, Collector, command, until
+from collectors import NOW, PROGRAM, Collector, command, now_ms, until
 
 from collector.access.accounts import Accounts
 from collector.demo.making import story
@@ -120,6 +120,11 @@ def test_a_demo_is_marked_can_be_asked_and_goes_in_one_command(
         glance = far_end.ask("/analytics/quickglance", made["token"], "demo")
         assert glance["users"] > 0
         assert glance["appStarts"] >= glance["users"]
+        span = f"start={now_ms() - 12 * DAY}&end={now_ms()}"
+        steps = "steps=account.created,note.created"
+        way = far_end.ask(f"/funnel?{span}&{steps}", made["token"], "demo")
+        created, noted = (one["count"] for one in way)
+        assert created > noted > 0.5 * created, "most who make an account write something"
         assert far_end.stop() == 0
     gone = command("demo", "--remove", "--json", folder=folder)
     assert json.loads(gone.stdout) == {"appId": "demo", "removed": made["events"]}

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from collectors import DAY, NOW, row
 
 from collector.store.clickhouse import ClickHouseStore
 from collector.store.clickhouse_address import PASSWORD, address
 from collector.store.duck import DuckStore
 from collector.store.interface import Store
+from collector.store.local_time import Wall
+from collector.store.questions import Questions
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks: beside the tests
 
@@ -74,3 +77,27 @@ def test_every_answer_is_the_same_after_people_were_erased(both: Both) -> None:
         store.erase("app1", users=ERASED.users, devices=ERASED.devices)
     assert both.embedded.count("app1") == both.distributed.count("app1") < before
     assert compare(both, "app1") > 100
+
+
+def test_who_came_before_they_signed_in_is_the_same_person_on_both_engines(both: Both) -> None:
+    came = (
+        ("hers", "", "SEE", 0), ("hers", "ada", "BUY", 1), ("hers", "", "PAY", 2),
+        ("kiosk", "", "SEE", 0), ("kiosk", "bob", "BUY", 1), ("kiosk", "cyd", "PAY", 2),
+        ("alone", "", "SEE", 0), ("alone", "", "BUY", 8),
+        ("", "", "SEE", 0), ("", "ada", "BUY", 9), ("", "dan", "SEE", 3),
+    )  # fmt: skip
+    start = NOW - 30 * DAY
+    rows = [
+        row(app_id="signed", device_id=device, user_id=user, name=name, ts=start + day * DAY)
+        for device, user, name, day in came
+    ]
+    answers = []
+    for store in (both.embedded, both.distributed):
+        store.write(rows)
+        ask = Questions(store)
+        counts = ask.funnel("signed", start, NOW, ["SEE", "BUY", "PAY"])
+        answers.append((counts, ask.retention("signed", start, NOW, Wall())))
+    assert answers[0] == answers[1]
+    counts, cohorts = answers[0]
+    assert counts == [3, 1, 1], "ada, dan and the device that named nobody"
+    assert sum(weeks[first] for first, weeks in cohorts.items()) == 5, "bob and cyd, too"
