@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 CLOSES_PER_S = 100.0  #: A few clients need no spreading; from here on more take longer.
+LOOK_S = 0.01  #: Between two looks at something that is about to end.
 
 
 class Guest(Protocol):
@@ -70,6 +71,13 @@ class Ending:
         self.hurry.set()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().remove_signal_handler(number)
+
+
+async def settled(busy: Callable[[], bool], most_s: float) -> None:
+    """Wait until something is done, or for so many seconds."""
+    end_s = asyncio.get_running_loop().time() + most_s
+    while busy() and asyncio.get_running_loop().time() < end_s:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(LOOK_S)
 
 
 def spread_s(count: int, most_s: float) -> float:

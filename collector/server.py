@@ -34,7 +34,7 @@ from collector.access.limits import Limiter
 from collector.admin import admin_routes
 from collector.api import DataApi
 from collector.bulk.data_routes import data_routes
-from collector.draining import Ending, send_away, spread_s
+from collector.draining import Ending, send_away, settled, spread_s
 from collector.engines import EMBEDDED, open_store, sharing_of, tombstone_key
 from collector.entrance import Entrance, forwarded_for
 from collector.forgetting import Forgetting
@@ -239,6 +239,8 @@ class _Server:
             await listener.drain(0.2 if ending.hurry.is_set() else GRACE_S)
             for door in doors:
                 await door.drain(0.2)
+            # A socket is gone before the task that served it: that one tells of its stay.
+            await settled(lambda: presence.attended, GRACE_S)
             await stays.finish()
             await asyncio.to_thread(self.writer.close)
             log.info("stopped events=%d", self.writer.written)

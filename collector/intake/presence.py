@@ -81,6 +81,11 @@ class Presence:
         self._devices_of: dict[int, dict[tuple[str, str], _Seat]] = {}
         self._departures: deque[tuple[int, str, str]] = deque()
 
+    @property
+    def attended(self) -> bool:
+        """Whether a WebSocket is open, or was closed and its task has not said so yet."""
+        return bool(self._devices_of)
+
     def joined(self, connection: int) -> None:
         """A WebSocket opened; it counts when it has delivered a valid frame."""
         self._devices_of[connection] = {}

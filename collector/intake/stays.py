@@ -113,6 +113,12 @@ class Stays:
                 del self._stays[who]
         return self.take_ended()
 
+    def end(self, now_ms: int) -> list[Beat]:
+        """Return what was not taken yet; every socket counts as closed."""
+        beats = self.take(now_ms)
+        self._stays.clear()  # what closes later has been told
+        return beats
+
     def take_ended(self) -> list[Beat]:
         """Return what has ended."""
         beats, self.ended = self.ended, []
@@ -218,7 +224,7 @@ class StayLog:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        self._begin(self._everything())
+        self._begin(self.stays.end(self.now_ms()))
         if self._writing is not None:
             await self._writing
         if self.stays.ended:

@@ -11,13 +11,15 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import websocket
-from collectors import Collector, until
+from collectors import Collector, now_ms, until
 
-from collector.draining import Ending, send_away, spread_s
+from collector.draining import Ending, send_away, settled, spread_s
+from tracking.dates import parse_ms
 
 Run = Callable[..., Collector]
 CLIENTS = 200
@@ -127,6 +129,36 @@ def test_a_setting_bounds_the_time(run: Run) -> None:
     assert time.monotonic() - began < 2.5
 
 
+@pytest.mark.parametrize("politely", [True, False])
+def test_who_leaves_at_the_moment_of_the_signal_was_there_until_then(
+    run: Run, politely: bool
+) -> None:
+    far_end = run("--drain-s", "1")
+    far_end.app("A")
+    clients = [far_end.ws() for _ in range(50)]
+    for n, client in enumerate(clients):
+        client.send(json.dumps({"data": [{"name": "E", "id": n, "machineId": f"m{n}"}]}))
+    for n, client in enumerate(clients):
+        assert json.loads(client.recv())["reportedIds"] == [n]
+    before = now_ms()
+    time.sleep(0.05)
+    far_end.process.send_signal(signal.SIGTERM)
+    for client in clients:
+        if politely:
+            client.send_close()
+        else:
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sock.close()
+    assert far_end.process.wait(15) == 0
+    log = Path(far_end.log.name).read_text()
+    assert "stays were not written" not in log
+    assert "WARNING" not in log.upper()
+    done = far_end.command("export", "A", "--what", "stays")
+    ends = {said["deviceId"]: said["until"] for said in map(json.loads, done.stdout.splitlines())}
+    assert sorted(ends) == sorted(f"m{n}" for n in range(50))
+    assert all((parse_ms(last) or 0) > before for last in ends.values())
+
+
 @pytest.mark.parametrize(
     ("count", "most_s", "seconds"), [(0, 8, 0), (3, 8, 0.03), (1000, 8, 8), (1000, 30, 10)]
 )
@@ -169,3 +201,16 @@ def test_the_third_signal_is_the_systems() -> None:
         return states
 
     assert asyncio.run(scene()) == [True, False, True, True]
+
+
+def test_the_end_is_waited_for_and_not_for_ever() -> None:
+    async def scene() -> tuple[int, float]:
+        looks = iter([True, True, False])
+        await settled(lambda: next(looks), 10)
+        began = time.monotonic()
+        await settled(lambda: True, 0.1)
+        return len(list(looks)), time.monotonic() - began
+
+    left, took_s = asyncio.run(scene())
+    assert left == 0
+    assert 0.1 <= took_s < 1

@@ -182,3 +182,23 @@ def test_a_kill_loses_no_stay_that_ended_before(run: Callable[..., Collector]) -
     far_end.say(other)  # what is committed after it makes sure that it was
     far_end.kill()
     assert ("A", "d", "7", "") in {beat[:4] for beat in kept(far_end)}
+
+
+def test_a_socket_that_closes_while_the_end_is_written_was_told_already() -> None:
+    """Its task may come last of all; nobody is there any more to write another row."""
+
+    async def scene() -> tuple[list[list[Beat]], int]:
+        book, now = Notebook(), NOW
+        log = StayLog(book, lambda: now)
+        log.opened(D)
+        now += 1_000
+        ending = asyncio.get_running_loop().create_task(log.finish())
+        await asyncio.sleep(0)
+        now += 5
+        log.closed(D)
+        await ending
+        return book.writes, len(log.stays.ended)
+
+    writes, left = asyncio.run(scene())
+    assert writes == [[Beat(*D, NOW, NOW + 1_000)]]
+    assert left == 0
