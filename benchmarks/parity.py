@@ -89,6 +89,7 @@ def _days(app: str, history: History) -> Iterator[Asked]:
         for n, wall in enumerate(WALLS[:2] if span == "90 days" else WALLS):
             on = f"{app}, {span}, clock {n}:"
             yield Asked(f"{on} daily", lambda q, i=at, w=wall: q.daily(*i, w))
+            yield Asked(f"{on} sessions", lambda q, i=at, w=wall: q.durations(*i, w, few=0))
             yield Asked(f"{on} events", lambda q, i=at, w=wall: q.by_name(*i, w))
             yield Asked(f"{on} errors", lambda q, i=at, w=wall: q.by_name(*i, w, "error"))
             yield Asked(f"{on} one", lambda q, i=at, w=wall: q.one_event(*i, w, "ITEM_SAVED"))

@@ -45,22 +45,26 @@ SELECT <hour:ts> AS h, count(*) AS n FROM {events} WHERE {range} AND kind = 'ini
 
 # What is counted more than once is worked out once, where the engine can (Asking._ask).
 #
-# there: who was on which device on which day. said: what they said of themselves, when last; a few
-# rows of each, before anything is compared.
+# there: who was on which device, in which country, on which day. said: what they said of
+# themselves, when last; a few rows of each, before anything is compared. The country stands in
+# nearly every row, the rest only where a program starts or fails, so it comes from there.
 #
 # hidden: who named nobody, by day. nameless: who named nobody on any day.
 SHARED = {
     "there": """
-      SELECT <day:ts> AS d, device_id, user_id, max(anon_id) AS anon,
+      SELECT <day:ts> AS d, device_id, user_id, country, max(anon_id) AS anon, max(ts) AS heard,
         CASE WHEN user_id <> '' THEN 1 ELSE 0 END AS named
-      FROM {events} WHERE {range} GROUP BY d, device_id, user_id
+      FROM {events} WHERE {range} GROUP BY d, device_id, user_id, country
     """,
     "said": """
-      SELECT device_id, user_id, platform, version, locale, avail_ram, country, max(ts) AS t
+      SELECT device_id, user_id, platform, version, locale, avail_ram, '' AS nation, max(ts) AS t
       FROM {events}
-      WHERE {range} AND (platform <> '' OR version <> '' OR locale <> '' OR avail_ram <> 0
-        OR country <> '')
-      GROUP BY device_id, user_id, platform, version, locale, avail_ram, country
+      WHERE {range} AND (platform <> '' OR version <> '' OR locale <> '' OR avail_ram <> 0)
+      GROUP BY device_id, user_id, platform, version, locale, avail_ram
+      UNION ALL
+      SELECT device_id, user_id, '' AS platform, '' AS version, '' AS locale,
+        CAST(0 AS BIGINT) AS avail_ram, country AS nation, max(heard) AS t
+      FROM <there> WHERE country <> '' GROUP BY device_id, user_id, country
     """,
     "hidden": """
       SELECT d, device_id, max(anon) AS its_anon FROM <there> WHERE device_id <> ''
@@ -92,7 +96,7 @@ _LATEST = """
   argMax(version, (CASE WHEN version <> '' THEN t ELSE 0 END, version)) AS b,
   argMax(locale, (CASE WHEN locale <> '' THEN t ELSE 0 END, locale)) AS c,
   argMax(avail_ram, (CASE WHEN avail_ram <> 0 THEN t ELSE 0 END, avail_ram)) AS e,
-  argMax(country, (CASE WHEN country <> '' THEN t ELSE 0 END, country)) AS f
+  argMax(nation, (CASE WHEN nation <> '' THEN t ELSE 0 END, nation)) AS f
 """
 
 # By day: who was active (n), and who of them was new. In all: who was there, and with what.
@@ -139,7 +143,8 @@ FROM (
 ) AS persons GROUP BY a, b, c, e, f
 """  # noqa: S608 - of texts of our own
 
-BOUNDS = "SELECT min(ts), max(ts) FROM {events} WHERE app_id = $app"
+# Whether something happened at another time: one event is enough to know.
+OUTSIDE = "SELECT ts FROM {events} WHERE app_id = $app AND (ts < $start OR ts >= $end) LIMIT 1"
 
 BY_NAME = """
 SELECT name, <day:ts> AS d, count(*) AS n FROM {events} WHERE {range} AND kind = $kind

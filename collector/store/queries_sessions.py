@@ -4,9 +4,9 @@ A silence is 30 minutes or more (docs/numbers.md, "Sessions"), so it never lies 
 what happened between two neighbouring cells that are not empty is told by the last moment of one
 and the first of the other: an equi-join on the cell before. A stay (``beat``) lies within one cell.
 
-    short   from first to last activity less than 30 minutes: no silence, no cells needed
-    steady  longer, but nobody fell silent: one instance too
-    broken  silences: their cells are read, and :mod:`collector.store.questions_sessions` walks them
+    sure      between the cells, less than 30 minutes without activity in all: no silence
+    steady    more, but never 30 minutes at once: one instance too
+    broken    silences: :mod:`collector.store.questions_sessions` walks their cells
 """
 
 from __future__ import annotations
@@ -16,31 +16,37 @@ NEVER = 9_000_000_000_000_000  #: After every moment.
 
 _KEYS = "app_id = $app AND device_id <> '' AND session_id <> ''"
 
-# began: the first event; until: the last activity; since: the first activity.
+# began: the first event; until: the last activity; quiet: from the first to the last activity, what
+# lies between the last activity of one cell and the first of the next, in all. If that is less than
+# 30 minutes, nobody fell silent.
 _SPANS = f"""
-  SELECT device_id, session_id, lo AS began,
-    CASE WHEN coalesce(till, 0) > hi THEN till ELSE hi END AS until,
-    CASE WHEN coalesce(came, lo) < lo THEN came ELSE lo END AS since
+  SELECT ses, min(event_low) AS began, max(high) AS until,
+    max(high) - min(low) - sum(high - low) AS quiet
   FROM (
-    SELECT device_id, session_id, min(ts) AS lo, max(ts) AS hi FROM {{events}}
-    WHERE {_KEYS} GROUP BY device_id, session_id
-  ) AS heard
-  LEFT JOIN (
-    SELECT device_id AS device, session_id AS session, min(first_ts) AS came, max(last_ts) AS till
-    FROM beat WHERE {_KEYS} GROUP BY device_id, session_id
-  ) AS stayed ON device_id = device AND session_id = session
+    SELECT dev, ses, cell, min(lo) AS low, max(hi) AS high, min(el) AS event_low FROM (
+      SELECT device_id AS dev, session_id AS ses, {{idiv|ts|{CELL_MS}}} AS cell,
+        ts AS lo, ts AS hi, ts AS el
+      FROM {{events}} WHERE {_KEYS}
+      UNION ALL
+      SELECT device_id AS dev, session_id AS ses, {{idiv|first_ts|{CELL_MS}}} AS cell,
+        first_ts AS lo, last_ts AS hi, CAST({NEVER} AS BIGINT) AS el
+      FROM beat WHERE {_KEYS}
+    ) AS either
+    GROUP BY dev, ses, cell
+  ) AS cells GROUP BY dev, ses
 """  # noqa: S608 - of texts of our own
 
-# Short ones are summed by day; of the longer ones the session ids come back, with day -1.
-SHORT = f"""
-SELECT d, ses, count(*) AS n, sum(until - began) AS ms FROM (
-  SELECT CASE WHEN until - since < {CELL_MS} THEN <day:began> ELSE -1 END AS d,
-    CASE WHEN until - since < {CELL_MS} THEN '' ELSE session_id END AS ses, began, until
+# Those that surely never fell silent are summed by day; of the others the session ids come back,
+# with day -1.
+SURE = f"""
+SELECT d, doubtful, count(*) AS n, sum(until - began) AS ms FROM (
+  SELECT CASE WHEN quiet < {CELL_MS} THEN <day:began> ELSE -1 END AS d,
+    CASE WHEN quiet < {CELL_MS} THEN '' ELSE ses END AS doubtful, began, until
   FROM ({_SPANS}) AS spans
   WHERE began < $end AND ((began >= $start AND until > began)
-    OR (until >= $start AND until - since >= {CELL_MS}))
+    OR (until >= $start AND quiet >= {CELL_MS}))
 ) AS them
-GROUP BY d, ses
+GROUP BY d, doubtful
 """  # noqa: S608 - of texts of our own
 
 # One row for each cell of a session that is not empty. el, eh: its first and last event.
@@ -68,7 +74,8 @@ STEADY = f"""
 SELECT d, CASE WHEN gaps = 0 THEN '' ELSE ses END AS broken, count(*) AS n, sum(ms) AS total FROM (
   SELECT ses, gaps, CASE WHEN gaps = 0 THEN <day:began> ELSE -1 END AS d, until - began AS ms
   FROM (
-    SELECT dev, ses, min(event_low) AS began, max(high) AS until, min(low) AS since,
+    SELECT dev, ses, min(event_low) AS began, max(high) AS until,
+      max(high) - min(low) - sum(high - low) AS quiet,
       sum(CASE WHEN low - coalesce(before_high, low - {2 * CELL_MS}) >= {CELL_MS} THEN 1 ELSE 0 END)
         - 1 AS gaps
     FROM <cells>
@@ -78,7 +85,7 @@ SELECT d, CASE WHEN gaps = 0 THEN '' ELSE ses END AS broken, count(*) AS n, sum(
     ) AS befores ON dev = dev_b AND ses = ses_b AND cell = cell_b
     GROUP BY dev, ses
   ) AS spans
-  WHERE until - since >= {CELL_MS} AND ((gaps > 0 AND began < {NEVER})
+  WHERE quiet >= {CELL_MS} AND ((gaps > 0 AND began < {NEVER})
     OR (began >= $start AND began < $end AND until > began))
 ) AS them
 GROUP BY d, broken

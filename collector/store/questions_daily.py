@@ -106,8 +106,7 @@ class DailyQuestions(SessionQuestions):
         }
 
     def _all_within(self, app: str, start: int, end: int) -> bool:
-        ((oldest, newest),) = self._ask(queries.BOUNDS, app=app)
-        return bool(oldest and start <= oldest and newest < end)
+        return not self._ask(queries.OUTSIDE, app=app, start=start, end=end)
 
     def by_name(
         self, app: str, start: int, end: int, wall: Wall, kind: str = "event"

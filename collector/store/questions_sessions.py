@@ -15,6 +15,7 @@ from collector.store.queries_sessions import CELL_MS, NEVER
 
 SILENCE_MS = CELL_MS
 AT_ONCE = 100_000  #: Session ids that are bound to one question.
+FEW = 2_000  #: Sessions that are walked here although it is doubtful whether they fell silent.
 
 
 class Instance(NamedTuple):
@@ -33,31 +34,38 @@ class Instance(NamedTuple):
 class SessionQuestions(Asking):
     """What can be asked about sessions."""
 
-    def durations(self, app: str, start: int, end: int, wall: Wall) -> dict[str, float]:
-        """Return the mean duration per local day of the start, in seconds; only days with one."""
+    def durations(
+        self, app: str, start: int, end: int, wall: Wall, few: int = FEW
+    ) -> dict[str, float]:
+        """Return the mean duration per local day of the start, in seconds; only days with one.
+
+        Of more than a few doubtful sessions the engine is asked first which of them fell silent.
+        """
         clock = wall.over(start, end)
         span = {"app": app, "start": start, "end": end, **clock.values}
         count: defaultdict[int, int] = defaultdict(int)
         total: defaultdict[int, int] = defaultdict(int)
-        longer: list[str] = []
-        for day, session, n, ms in self._ask(clock.fill(queries.SHORT), **span):
+        doubtful: set[str] = set()
+        for day, session, n, ms in self._ask(clock.fill(queries.SURE), **span):
             if session:
-                longer.append(session)
+                doubtful.add(session)
             else:
                 count[day] += n
                 total[day] += ms
-        broken: list[str] = []
-        for some in _slices(sorted(set(longer))):
+        walked = len(doubtful) <= few
+        broken = doubtful if walked else set()
+        for some in _slices(() if walked else doubtful):
             for day, session, n, ms in self._ask(
                 clock.fill(queries.STEADY), {"cells": queries.CELL}, sessions=some, **span
             ):
                 if session:
-                    broken.append(session)
+                    broken.add(session)
                 else:
                     count[day] += n
                     total[day] += ms
-        for some in _slices(sorted(set(broken))):
-            for began, ms in _broken(self._ask(queries.CELLS, app=app, sessions=some)):
+        for some in _slices(broken):
+            cells = self._ask(queries.CELLS, app=app, sessions=some)
+            for began, ms in _walked(cells, steady=walked):
                 if start <= began < end and ms > 0:
                     day = wall.day_number(began)
                     count[day] += 1
@@ -93,18 +101,26 @@ class SessionQuestions(Asking):
         return sorted(found, key=lambda one: (-one.start, one.device, one.session))
 
 
-def _slices(sessions: list[str]) -> Iterator[list[str]]:
+def _slices(ids: Iterable[str]) -> Iterator[list[str]]:
+    sessions = sorted(ids)
     for at in range(0, len(sessions), AT_ONCE):
         yield sessions[at : at + AT_ONCE]
 
 
-def _broken(rows: Iterable[Row]) -> Iterator[tuple[int, int]]:
-    """Yield start and duration of each instance of those sessions that fell silent."""
+def _walked(rows: Iterable[Row], *, steady: bool) -> Iterator[tuple[int, int]]:
+    """Yield start and duration of each instance of those sessions that fell silent.
+
+    Args:
+        rows: Of :data:`queries.CELLS`.
+        steady: Yield also those of which it was doubtful, and that did not.
+
+    """
     for _, group in groupby(rows, itemgetter(0, 1)):
         cells = [row[3:] for row in group]
         gaps = [later[0] - earlier[1] >= SILENCE_MS for earlier, later in pairwise(cells)]
-        if not any(gaps):
-            continue  # short or steady: counted by the engine
+        quiet = sum(later[0] - earlier[1] for earlier, later in pairwise(cells))
+        if quiet < SILENCE_MS or not (steady or any(gaps)):
+            continue  # counted by the engine
         instances = [[cells[0]]]
         for silent, cell in zip(gaps, cells[1:], strict=True):
             low, first_init = cell[0], cell[4]

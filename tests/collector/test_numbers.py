@@ -87,7 +87,9 @@ def check_days(store: DuckStore, history: History, interval: Any, zone: Any) -> 
     app, model = told(store, history)
     start, end = interval
     ask, clock = Questions(store, WITHIN_S), Clock(*zone)
-    same(ask.daily(app, start, end, wall(zone)), model.daily(start, end, clock))
+    daily = model.daily(start, end, clock)
+    same(ask.daily(app, start, end, wall(zone)), daily)
+    same(ask.durations(app, start, end, wall(zone), few=0), daily["avgSessionDuration"])
     same(ask.by_name(app, start, end, wall(zone)), model.events_by_day(start, end, clock))
     same(
         ask.by_name(app, start, end, wall(zone), "error"),
