@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from collector.access.accounts import Accounts, AppAccount
+from collector.cli.hints import known_app
 from collector.cli.parser import OK, PROG, Commands, accounts_of, answers_in_json, now_ms, say
 
 
@@ -43,6 +44,7 @@ def _app_list(args: argparse.Namespace) -> int:
 
 def _app_secret(args: argparse.Namespace) -> int:
     with accounts_of(args) as accounts:
+        known_app(accounts, args.app_id)
         secret = accounts.new_secret_key(args.app_id, now_ms())
     return say({"appId": args.app_id, "secretKey": secret})
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from collector.access.accounts import DAY_MS, Accounts, AppAccount
-from collector.cli.hints import still_held
+from collector.access.accounts import DAY_MS
+from collector.cli.hints import known_app, still_held
 from collector.cli.parser import FAILED, OK, PROG, Commands, accounts_of, folder_of, now_ms, say
 from collector.cli.progress import bar
 from collector.cli.reach import Reach, one_at_a_time, within_reach
@@ -21,7 +21,7 @@ from collector.cli.whole_file import ended_softly, refuse_existing, whole_file
 from collector.engines import EMBEDDED
 from collector.settings_reading import load
 from tracking.dates import iso
-from tracking.errors import DiskFull, RequestFault, StorageFault
+from tracking.errors import DiskFull, StorageFault
 
 SHOWN = 20  #: Refused lines that are shown; `--errors` has all.
 
@@ -98,21 +98,6 @@ def _retention(args: argparse.Namespace) -> int:
     elif args.now or args.dry_run:
         print("Nothing is too old.")
     return OK
-
-
-def known_app(accounts: Accounts, app_id: str) -> AppAccount:
-    """Return an app.
-
-    Raises:
-        RequestFault: There is none of that id.
-
-    """
-    app = accounts.app(app_id)
-    if app is None:
-        raise RequestFault(
-            f"there is no app {app_id[:64]!r} here", advice=f"See `{PROG} app list`."
-        )
-    return app
 
 
 def _compact(args: argparse.Namespace) -> int:

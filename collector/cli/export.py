@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from collector.cli.data import known_app
+from collector.cli.hints import known_app
 from collector.cli.parser import OK, PROG, Commands, accounts_of, folder_of, say
 from collector.cli.progress import Progress, bar
 from collector.cli.reach import Reach, within_reach

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,8 +32,23 @@ class Parser(argparse.ArgumentParser):
     """Exits with 64 on a wrong word, as promised."""
 
     def error(self, message: str) -> NoReturn:
-        sys.stderr.write(f"{self.prog}: {message}\nSee `{self.prog} --help`.\n")
+        sys.stderr.write(f"{self.prog}: {_short(message)}\nSee `{self.prog} --help`.\n")
         raise SystemExit(USAGE)
+
+
+#: How argparse says that a word is none of those there are.
+_NONE_OF_THEM = re.compile(r"argument [^:]+: invalid choice: (.+) \(choose from (.+)\)", re.DOTALL)
+
+
+def _short(message: str) -> str:
+    """Name the word that was meant where argparse names all of them."""
+    found = _NONE_OF_THEM.fullmatch(message)
+    if found is None:
+        return message
+    known = re.findall(r"'([^']*)'", found[2])
+    near = difflib.get_close_matches(found[1].strip("'\""), known, n=1, cutoff=0.5)
+    hint = f", did you mean {near[0]}?" if near else f"; it is one of {', '.join(known)}"
+    return f"{found[1]} is not known{hint}"
 
 
 @dataclass(frozen=True, slots=True)

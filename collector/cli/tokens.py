@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from collector.access.accounts import DAY_MS, MOST_DAYS, SCOPES, Grant
+from collector.cli.hints import known_app
 from collector.cli.parser import OK, PROG, Commands, accounts_of, answers_in_json, now_ms, say
 from tracking.errors import RequestFault
 
@@ -52,6 +53,7 @@ def _span_ms(said: str) -> int:
 
 def _add(args: argparse.Namespace) -> int:
     with accounts_of(args) as accounts:
+        known_app(accounts, args.app_id)
         text = accounts.add_token(args.app_id, args.scope, now_ms(), days=args.days)
         grant = accounts.grant(text, now_ms())
     scopes = sorted(grant.scopes) if grant is not None else []
@@ -60,6 +62,8 @@ def _add(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     with accounts_of(args) as accounts:
+        if args.app_id is not None:
+            known_app(accounts, args.app_id)
         grants = accounts.tokens(args.app_id)
     if args.json:
         for grant in grants:
