@@ -39,6 +39,12 @@ def default_dir(env: Mapping[str, str]) -> Path:
     return Path(platformdirs.user_data_dir("homing", appauthor=False)) / "collector"
 
 
+def agents_dir(env: Mapping[str, str]) -> Path | None:
+    """Return where the desktop agent's own collector lies, None if that is :func:`default_dir`."""
+    home = env.get("HOMING_HOME")
+    return Path(home).expanduser().absolute() / "data" / "collector" if home else None
+
+
 @dataclass(frozen=True, slots=True)
 class Folder:
     """One collector's data folder."""

@@ -18,6 +18,7 @@ from collector.cli.parser import FAILED, RUNNING, SETTINGS, USAGE, build
 from tracking.errors import AgentRunning, Fault, RequestFault, SettingsFault
 
 INTERRUPTED = 130  #: 128 + SIGINT, as a shell says it.
+NOT_ABOUT_WHAT_IS_THERE = {"serve", "config", "verify-receipt"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = argparse.Namespace()
     try:
         args = build().parse_args(argv)
+        if args.data_dir is None and args.command not in NOT_ABOUT_WHAT_IS_THERE:
+            from collector.cli.hints import elsewhere
+
+            sys.stderr.write(elsewhere(os.environ))
         code: int = args.run(args)
         sys.stdout.flush()
     except Fault as fault:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 
 from collector.access.accounts import Accounts, AppAccount
 from collector.cli.parser import PROG
-from collector.places import Folder
-from tracking.errors import RequestFault
+from collector.places import Folder, agents_dir, default_dir
+from tracking.errors import Fault, RequestFault
 
 
 def known_app(accounts: Accounts, app_id: str) -> AppAccount:
@@ -32,6 +34,28 @@ def _meant(apps: Sequence[AppAccount], said: str) -> str:
         return f"That is the name of {' and of '.join(named)}; say the id."
     near = difflib.get_close_matches(said, [app.app_id for app in apps], n=1)
     return f"Did you mean {near[0]}?" if near else f"See `{PROG} app list`."
+
+
+def elsewhere(env: Mapping[str, str]) -> str:
+    """Return a line if only the desktop agent has a collector, not the usual folder; else ""."""
+    usual, agents = Folder(default_dir(env)), agents_dir(env)
+    if agents is None or not Folder(agents).accounts.is_file() or _in_use(usual):
+        return ""
+    return (
+        f"homing: no collector is in {usual.path}; the desktop agent's own is another:"
+        f" --data-dir {shlex.quote(str(agents))}\n"
+    )
+
+
+def _in_use(folder: Folder) -> bool:
+    """Whether a collector has stored something here, or has an app; a look alone makes a file."""
+    if folder.events.exists() or not folder.accounts.is_file():
+        return folder.events.exists()
+    try:
+        with contextlib.closing(Accounts(folder.accounts)) as accounts:
+            return bool(accounts.apps())
+    except Fault:
+        return True  # there is one, in whatever state
 
 
 def still_held(folder: Folder) -> list[str]:

@@ -61,3 +61,22 @@ def test_a_name_that_two_apps_have_names_both(folder: Path) -> None:
     assert json.loads(done.stdout)["appId"] == "other"
     done = command("export", "Acme Notes", folder=folder)
     assert "That is the name of acme-notes and of other; say the id." in done.stderr
+
+
+def test_the_agents_own_collector_is_named_and_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOMING_HOME", str(tmp_path / "a home"))
+    agents = tmp_path / "a home" / "data" / "collector"
+    assert command("app", "list").stderr == "", "there is none"
+    assert command("app", "add", "Kept", "--id", "kept", folder=agents).returncode == 0
+    hint = f"; the desktop agent's own is another: --data-dir '{agents}'\n"
+    for words, code in ((("status",), 69), (("app", "list"), 0), (("export", "kept"), 64)):
+        for _ in range(2):  # the first look makes files in the usual folder
+            done = command(*words)
+            assert done.returncode == code
+            assert hint in done.stderr
+            assert "kept" not in done.stdout
+    assert hint not in command("app", "list", folder=agents).stderr
+    assert command("app", "add", "Mine", "--id", "mine").returncode == 0
+    assert command("app", "list").stderr == "", "now there is one of its own"
