@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import signal
+import struct
 import subprocess
-import time
+import termios
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from collectors import PROGRAM, Collector, command, now_ms, until
@@ -268,6 +270,12 @@ def test_an_import_that_was_killed_is_run_again(tmp_path: Path, empty: Path) -> 
     assert ids == list(range(40_000))
 
 
+def unread(pipe: IO[bytes]) -> int:
+    """Return how many bytes of a pipe its reader has yet to read."""
+    (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"))
+    return int(count)
+
+
 def test_ctrl_c_ends_an_import_and_leaves_no_half_file(tmp_path: Path, empty: Path) -> None:
     errors = tmp_path / "errors"
     words = [*PROGRAM, "import", "-", "--app", "A", "--errors", str(errors)]
@@ -276,7 +284,12 @@ def test_ctrl_c_ends_an_import_and_leaves_no_half_file(tmp_path: Path, empty: Pa
             [*words, "--data-dir", str(empty)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
         )
         until(lambda: list(tmp_path.glob(".errors.*.part")), 20)
-        time.sleep(0.5)
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        until(
+            lambda pipe=process.stdin: unread(pipe) == 0, 20
+        )  # it reads lines, and waits for more
         process.send_signal(number)
         _, err = process.communicate(timeout=20)
         assert process.returncode == 130
