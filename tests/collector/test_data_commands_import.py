@@ -289,7 +289,7 @@ def test_ctrl_c_ends_an_import_and_leaves_no_half_file(tmp_path: Path, empty: Pa
         process.stdin.flush()
         until(
             lambda pipe=process.stdin: unread(pipe) == 0, 20
-        )  # it reads lines, and waits for more
+        )  # it waits for more
         process.send_signal(number)
         _, err = process.communicate(timeout=20)
         assert process.returncode == 130
