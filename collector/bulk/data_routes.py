@@ -30,6 +30,7 @@ from starlette.routing import Route
 from collector.access.accounts import Accounts
 from collector.bulk import holdings
 from collector.bulk.backup import SNAPSHOT, copy_accounts
+from collector.bulk.dropping import drop
 from collector.engines import embedded
 from collector.intake.writer import Writer
 from collector.places import Folder
@@ -141,12 +142,10 @@ class _Rooms:
 
     async def drop(self, request: Request) -> Response:
         app_id = str((await _said(request))["app"])
-
-        def drop() -> None:
-            self.accounts.remove_app(app_id)  # first, so that nobody reports to it any more
-            self.store.drop_app(app_id)
-
-        return self._job("removing an app", self._between_commits(drop))
+        return self._job(
+            "removing an app",
+            self._between_commits(lambda: drop(self.accounts, self.store, app_id)),
+        )
 
     def _between_commits(self, do: Callable[[], object]) -> Job:
         """Have the writer's thread do it, so that nothing taken before is written after."""

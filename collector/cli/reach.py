@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from collector.bulk import holdings
+from collector.bulk.dropping import drop
 from collector.cli.parser import now_ms
 from collector.places import Folder, ServerLock, connect_admin
 from collector.settings_reading import load
@@ -192,8 +193,7 @@ class _Opened:
         return self.store.purge(app_id, before_ms)
 
     def drop(self, app_id: str) -> None:
-        self.accounts.remove_app(app_id)
-        self.store.drop_app(app_id)
+        drop(self.accounts, self.store, app_id)
 
 
 class _Asked:

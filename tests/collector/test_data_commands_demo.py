@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import signal
 import subprocess
 from collections import Counter, defaultdict
@@ -14,12 +15,14 @@ import pytest
 from collectors import NOW, PROGRAM, Collector, command, now_ms, until
 
 from collector.access.accounts import Accounts
+from collector.bulk.dropping import drop
 from collector.demo.making import story
 from collector.demo.people import DAY, weekday_of
 from collector.demo.record import Plan
 from collector.places import Folder
 from collector.store.duck import DuckStore
 from collector.store.interface import TABLES, Seen, Stored
+from tracking.errors import StorageFault
 
 Run = Callable[..., Collector]
 SMALL = ("--days", "12", "--users", "150")
@@ -185,3 +188,47 @@ def test_who_still_reports_to_a_removed_app_is_not_heard(run: Run, tmp_path: Pat
     assert json.loads(client.recv())["reportedIds"] == [], "its sender keeps it"
     far_end.app("demo")
     assert far_end.export("demo") == []
+
+
+def test_a_demo_on_a_full_disk_leaves_no_row_and_the_next_one_works(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "data").prepare().path
+    words = [*PROGRAM, "demo", "--days", "60", "--users", "3000", "--data-dir", str(folder)]
+
+    def no_file_beyond() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6 << 20, 6 << 20))
+
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=60, check=False, preexec_fn=no_file_beyond
+    )
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert command("app", "list", folder=folder).stdout == ""
+    with contextlib.closing(DuckStore(folder / "events.duckdb", NOW)) as store:
+        for table in TABLES.values():
+            assert store.ask(f"SELECT count(*) FROM {table}", {}) == [(0,)], table
+    assert command("demo", "--days", "3", "--users", "5", folder=folder).returncode == 0
+
+
+def test_an_app_whose_rows_cannot_be_removed_is_still_there_to_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path / "data").prepare()
+    made = command("demo", "--days", "3", "--users", "5", "--json", folder=folder.path)
+    events = json.loads(made.stdout)["events"]
+
+    def full(store: DuckStore, app_id: str) -> None:
+        raise StorageFault("the disk is full")
+
+    with (
+        contextlib.closing(DuckStore(folder.events, NOW)) as store,
+        contextlib.closing(Accounts(folder.accounts)) as accounts,
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(DuckStore, "drop_app", full)
+            with pytest.raises(StorageFault):
+                drop(accounts, store, "demo")
+        (app,) = accounts.apps()
+        assert (app.app_id, app.demo) == ("demo", 1)
+    gone = command("demo", "--remove", "--json", folder=folder.path)
+    assert json.loads(gone.stdout)["removed"] == events
+    assert command("app", "list", folder=folder.path).stdout == ""
