@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import collector.access.accounts
-from collector.cli import parser
+from collector.cli import INTERRUPTED, parser
 
 PAGE = (Path(__file__).parents[2] / "docs" / "collector.md").read_text()
 ROWS = [
@@ -60,4 +60,5 @@ def test_every_exit_code_is_described() -> None:
         parser.UNAVAILABLE,
         parser.RUNNING,
         parser.SETTINGS,
+        INTERRUPTED,
     }
