@@ -137,7 +137,9 @@ def test_apps_tokens_and_export_work_whether_it_serves_or_not(
     assert token["scopes"] == ["stats:read"]
     prefix = token["token"][5:13]
     assert [one["prefix"] for one in said("token", "list", "--json", "A")] == [prefix]
-    assert said("token", "list", "--json", "B") == []
+    assert said("token", "list", "--json", made["appId"]) == []
+    named = far_end.command("token", "list", "--json", "B")
+    assert (named.returncode, made["appId"] in named.stderr) == (64, True), "B is its name"
     assert far_end.command("token", "add", "A", "--scope", "all").returncode == 64
     assert far_end.command("token", "add", "nobody").returncode == 64
     assert said("token", "revoke", token["token"]) == [{"revoked": 1}]
@@ -178,7 +180,7 @@ def test_an_export_shows_how_far_it_is_where_a_person_looks(run: Run, tmp_path: 
     os.close(ours)
     assert process.wait(30) == 0
     assert b"exporting" in shown
-    assert b"20000 events exported" in shown
+    assert b"20,000 events exported" in shown
     assert out.read_bytes().count(b"\n") == 20_000
 
 
