@@ -287,9 +287,7 @@ def test_ctrl_c_ends_an_import_and_leaves_no_half_file(tmp_path: Path, empty: Pa
         assert process.stdin is not None
         process.stdin.write(b"\n")
         process.stdin.flush()
-        until(
-            lambda pipe=process.stdin: unread(pipe) == 0, 20
-        )  # it waits for more
+        until(lambda pipe=process.stdin: unread(pipe) == 0, 20)  # it waits for more
         process.send_signal(number)
         _, err = process.communicate(timeout=20)
         assert process.returncode == 130
