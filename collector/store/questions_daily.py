@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -57,6 +58,14 @@ class DailyQuestions(SessionQuestions):
 
     def daily(self, app: str, start: int, end: int, wall: Wall) -> dict[str, Any]:
         """Return the daily analytics of an interval."""
+        # Side by side, because each half has parts in which the engine uses one core only.
+        with ThreadPoolExecutor(1, thread_name_prefix="durations") as beside:
+            durations = beside.submit(self.durations, app, start, end, wall)
+            days = self._days(app, start, end, wall)
+            return days | {"avgSessionDuration": durations.result()}
+
+    def _days(self, app: str, start: int, end: int, wall: Wall) -> dict[str, Any]:
+        """Return the daily analytics but for the sessions."""
         clock = wall.over(start, end)
         span = {"app": app, "start": start, "end": end, **clock.values}
         days = wall.days(start, end)
@@ -102,7 +111,6 @@ class DailyQuestions(SessionQuestions):
                 ]
                 for counter, (key, _) in zip(counts, _SPELLED, strict=True)
             },
-            "avgSessionDuration": self.durations(app, start, end, wall),
         }
 
     def _all_within(self, app: str, start: int, end: int) -> bool:
