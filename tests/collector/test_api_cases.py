@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from api_ends import SEED_END, SEED_START, delete, get, lately, person, segment, tell
-from collectors import DAY, HOUR, AppOf, now_ms
+from collectors import DAY, HOUR, AppOf, now_ms, until
 
 from collector.store.local_time import Wall
+from tracking.dates import iso
 
 ROW = {
     *("app_id", "platform", "user_id", "machine_id", "version", "locale", "renderer"),
@@ -289,8 +290,10 @@ def test_d16_a_live_row_is_a_row_of_the_seeds(app: AppOf) -> None:
 
 
 def test_the_list_of_users_has_the_shape_of_the_seeds(app: AppOf) -> None:
-    at = now_ms() - HOUR
+    at, before = now_ms() - HOUR, iso(now_ms())
     tell(app, *person("test_user", "m1", at))
+    # Its socket closed a moment ago, which is the last that is seen of it when it has been written.
+    until(lambda: get(app, "/users")[1]["data"][0]["lastSeen"] >= before)
     status, said = get(app, "/users")
     assert status == 200
     (user,) = said["data"]
