@@ -34,6 +34,7 @@ from typing import IO, Any, Final, NamedTuple
 
 import msgspec
 
+from collector.lasting import sync
 from collector.places import RESTORING, Folder
 from tracking.dates import iso
 from tracking.errors import Damaged, DiskFull, StorageFault
@@ -328,10 +329,10 @@ def put_into_place(folder: Folder, stage: Path, aside: Path) -> None:
     note = folder.path / RESTORING
     part = note.with_name(f"{RESTORING}.new")
     part.write_text(json.dumps([stage.name, aside.name]))
-    _sync(part)
-    _sync(stage)
+    sync(part)
+    sync(stage)
     part.replace(note)
-    _sync(folder.path)
+    sync(folder.path)
     finish(folder)
 
 
@@ -353,12 +354,12 @@ def finish(folder: Folder) -> None:
             for old in (path, *(path.with_name(path.name + end) for end in _LOGS[path.name])):
                 if old.exists():
                     old.replace(_free(aside / old.name))
-            _sync(aside)
-            _sync(folder.path)
+            sync(aside)
+            sync(folder.path)
             new.replace(path)
-            _sync(folder.path)
+            sync(folder.path)
     note.unlink()
-    _sync(folder.path)
+    sync(folder.path)
     shutil.rmtree(stage, ignore_errors=True)
     with contextlib.suppress(OSError):
         aside.rmdir()  # if there was nothing to set aside
@@ -372,11 +373,3 @@ def _free(path: Path) -> Path:
     while path.exists():
         path = path.with_name(f"{path.name}.later")
     return path
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -154,9 +154,9 @@ def _parquet(target: Path, parts: _Parts, args: argparse.Namespace, progress: Pr
         try:
             write(part, shape, lines)
             part.replace(target)
-            from collector.cli.whole_file import sync_folder
+            from collector.lasting import sync
 
-            sync_folder(target.parent)
+            sync(target.parent)
         except OSError as exc:
             raise StorageFault(f"{target} cannot be written: {exc.strerror or exc}") from exc
         finally:

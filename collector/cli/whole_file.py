@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
+from collector.lasting import sync
 from tracking.errors import DiskFull, RequestFault, StorageFault
 
 
@@ -36,7 +37,7 @@ def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
                 file.flush()
                 os.fsync(file.fileno())
                 part.replace(path)
-                sync_folder(path.parent)
+                sync(path.parent)
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise
@@ -97,15 +98,6 @@ class Late:
     def __exit__(self, *_: object) -> None:
         for number, before in self._before:
             signal.signal(number, before)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what was renamed in a folder last."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ from typing import Final
 
 import duckdb
 
-from collector.store.duck_file import Cursor, fsync_folder, quoted, spill_of, translated, wal_of
+from collector.lasting import sync
+from collector.store.duck_file import Cursor, quoted, spill_of, translated, wal_of
 from tracking.errors import StorageFault
 
 Progress = Callable[[int, int], None]
@@ -119,7 +120,7 @@ def rewrite(path: Path, cursor: Cursor) -> None:
 def _finished(new: Path) -> None:
     if wal_of(new).exists():
         raise StorageFault(f"{new} could not be finished; the store is as it was")
-    _sync(new)
+    sync(new)
 
 
 def put_into_place(path: Path) -> None:
@@ -130,7 +131,7 @@ def put_into_place(path: Path) -> None:
                 f"{path} could not be brought to rest for rewriting; it is as it was"
             )
         new_of(path).replace(path)
-        fsync_folder(path.parent)
+        sync(path.parent)
 
 
 def copy(path: Path, target: Path, progress: Progress) -> None:
@@ -161,9 +162,9 @@ def copy(path: Path, target: Path, progress: Progress) -> None:
                         progress(done, total)
             with contextlib.closing(duckdb.connect(str(part))) as db:  # reads the log, if any
                 db.execute("CHECKPOINT")
-            _sync(part)
+            sync(part)
             part.replace(target)
-            fsync_folder(target.parent)
+            sync(target.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             remove_leftovers(target)
@@ -185,11 +186,3 @@ def require_room(folder: Path, needed_bytes: int) -> None:
             f" {(needed_bytes + SPARE_BYTES) >> 20} MB",
             advice="Make room; the store is as it was, and it is tried again.",
         )
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
