@@ -58,6 +58,11 @@ def _where(more: str = "") -> str:
     return f"FROM events WHERE app_id = $app AND ts >= $start AND ts < $end {more}"
 
 
+BY_DAY = (
+    "SELECT ts // 86400000 AS d, count(*), count(DISTINCT user_id), "
+    f"count(DISTINCT device_id) {_where()} GROUP BY d"
+)
+
 TIMED = (
     Timed(
         "quickglance",
@@ -70,22 +75,19 @@ TIMED = (
     Timed(
         "analytics (daily), 90 days",
         lambda q, start, end: q.daily(APP, start, end, Wall(480)),
-        "SELECT ts // 86400000 AS d, count(*), count(DISTINCT user_id), "
-        f"count(DISTINCT device_id) {_where()} GROUP BY d",
+        BY_DAY,
         most_ms=1_000,
     ),
     Timed(
         "analytics (daily), 90 days, tz",
         lambda q, start, end: q.daily(APP, start, end, BERLIN),
-        "SELECT ts // 86400000 AS d, count(*), count(DISTINCT user_id), "
-        f"count(DISTINCT device_id) {_where()} GROUP BY d",
+        BY_DAY,
         most_ms=1_000,
     ),
     Timed(
         "analytics (daily), 7 days",
         lambda q, start, end: q.daily(APP, start, end, Wall(480)),
-        "SELECT ts // 86400000 AS d, count(*), count(DISTINCT user_id), "
-        f"count(DISTINCT device_id) {_where()} GROUP BY d",
+        BY_DAY,
         days=7,
     ),
     Timed(
