@@ -31,6 +31,8 @@ from agent.door import (
     Status,
     WireEntry,
 )
+from agent.door.asking import Request, answer_of
+from agent.door.table import BY_REQUEST
 from tracking.errors import AgentGone, Fault
 
 log = logging.getLogger("agent.client")
@@ -98,6 +100,18 @@ class LocalDoor:
 
     def status(self) -> Status:
         return self._ask(Status, "GET", "/v1/status")
+
+    def ask(self, request: Request[T]) -> T:
+        line = BY_REQUEST[type(request)]
+        path, said = f"/v1/{line.name}", msgspec.to_builtins(request)
+        body = None if line.reads else said
+        return self._ask(
+            answer_of(type(request)),
+            "GET" if line.reads else "POST",
+            _path(path, **said) if line.reads else path,
+            body,
+            timeout_s=request.timeout_s,
+        )
 
     def watch(
         self,

@@ -38,6 +38,7 @@ from agent.door import (
     Status,
     WireEntry,
 )
+from agent.door.asking import Request
 from agent.runtime.control import Controls
 from agent.runtime.core import Core
 from agent.runtime.core_thread import CoreThread
@@ -184,6 +185,9 @@ class HostDoor:
             return self._controls.status()
 
         return self._call(now())
+
+    def ask(self, request: Request[T]) -> T:
+        return self._call(self._controls.ask(request), max(60.0, request.timeout_s))
 
     def watch(
         self,

@@ -24,6 +24,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agent.door import Check, QueuedEvent, Sent, Status, WireEntry
+from agent.door.asking import Request as Asked
+from agent.door.table import TABLE, Line
 from agent.rules.wording import visible
 from tracking.endpoints import Sink, error_response, tracking_routes
 from tracking.errors import Fault, RequestFault
@@ -67,6 +69,7 @@ class Control(Protocol):
     """What the routes ask of the core. Called on the core's loop."""
 
     def status(self) -> Status: ...
+    async def ask(self, request: Asked[T]) -> T: ...
     def news(self, *, events: bool, face: bool) -> AsyncGenerator[bytes, None]:
         """Yield the messages of one watcher: newest status, at most four times a second.
 
@@ -188,6 +191,28 @@ def _app(request: Request) -> str | None:
     return request.query_params.get("app") or None
 
 
+def _asking(control: Control, line: Line) -> Route:
+    """Return the route of one line of the door's table."""
+
+    async def endpoint(request: Request) -> Response:
+        if line.reads:
+            asked = _query(request, line.request)
+        else:
+            asked = await _body(request, line.request)
+        return _json(await control.ask(asked))
+
+    return Route(f"/v1/{line.name}", endpoint, methods=["GET" if line.reads else "POST"])
+
+
+def _query(request: Request, shape: type[T]) -> T:
+    """Read a request from its query parameters."""
+    said = dict(request.query_params)
+    try:
+        return msgspec.convert(said, shape, strict=False)
+    except msgspec.ValidationError as exc:
+        raise RequestFault(f"the query does not fit: {exc}", field=_named(str(exc))) from exc
+
+
 def _control_routes(control: Control) -> list[Route | WebSocketRoute]:
     async def status(request: Request) -> Response:
         return _json(control.status())
@@ -279,6 +304,7 @@ def _control_routes(control: Control) -> list[Route | WebSocketRoute]:
     routes: list[Route | WebSocketRoute] = [
         Route(path, endpoint, methods=[method]) for path, method, endpoint in table
     ]
+    routes += [_asking(control, line) for line in TABLE]
     return [*routes, WebSocketRoute("/v1/watch", watch)]
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TypeVar, cast
 
 import msgspec
 
 from agent.adapters.local_api import SendBody
 from agent.client import News
 from agent.door import Check, QueuedEvent, Sent, Status, WireEntry
+from agent.door.asking import Request
 from agent.rules.consent import UNTRACKED, Consent
+from agent.runtime.answering import handlers
 from agent.runtime.core import Core
 from agent.runtime.doctor import examine
 from tracking.endpoints import Origin, Receipt
@@ -24,6 +27,8 @@ from tracking.events import Limits
 from tracking.nucleus import parse_frame
 
 EXPORT_SLICE = 500  #: Events read between two turns of the loop.
+
+T = TypeVar("T")
 
 
 class Controls:
@@ -38,9 +43,19 @@ class Controls:
     def __init__(self, core: Core, limits: Limits) -> None:
         self.core = core
         self.limits = limits
+        self.handlers = handlers(core)
 
     def status(self) -> Status:
         return self.core.status()
+
+    async def ask(self, request: Request[T]) -> T:
+        """Answer a request of ``agent.door.table``.
+
+        Raises:
+            Fault: As its handler says.
+
+        """
+        return cast(T, await self.handlers[type(request)](request))
 
     def watch(self, *, events: bool, face: bool = False) -> AsyncGenerator[News, None]:
         """Yield what a watcher is told."""

@@ -4,14 +4,21 @@ Two doors implement :class:`Door`: :class:`agent.client.LocalDoor` through the l
 the in-process one of :mod:`agent.host`. Everything that passes is one of the frozen structs
 below; over the socket they travel as JSON with these very names (docs/local-api.md).
 Times are Unix milliseconds (``_ms``), durations seconds (``_s``).
+
+What has its own topic (apps, upstreams, the wire, …) is a :class:`agent.door.asking.Request` in a
+module beside this one, carried by :meth:`Door.ask`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
+
+from agent.door.asking import Request
+
+T = TypeVar("T")
 
 Health = Literal["live", "offline", "paused", "attention"]
 LinkState = Literal["idle", "dialing", "live", "waiting", "parked"]
@@ -226,6 +233,10 @@ class Door(Protocol):
     (``AgentGone`` when nobody answers); never call one from the GUI thread."""
 
     def status(self) -> Status: ...
+
+    def ask(self, request: Request[T]) -> T:
+        """Carry a request of ``agent.door.table`` to the agent; return its answer."""
+        ...
 
     def watch(
         self,

@@ -1,0 +1,36 @@
+"""Every request that the doors carry, and where it is on the local socket (docs/local-api.md).
+
+A line that ``reads`` is ``GET /v1/NAME`` with the fields as query parameters; the others are
+``POST /v1/NAME`` with them as a JSON object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from agent.door.asking import Request
+
+
+class Line(NamedTuple):
+    """One request's place.
+
+    Attributes:
+        name: Its path below ``/v1/``.
+        request: Its struct.
+        reads: It changes nothing.
+
+    """
+
+    name: str
+    request: type[Request[Any]]
+    reads: bool = False
+
+
+#: In the order of docs/local-api.md.
+TABLE: tuple[Line, ...] = ()
+
+BY_REQUEST: Mapping[type[Request[Any]], Line] = MappingProxyType(
+    {line.request: line for line in TABLE}
+)
