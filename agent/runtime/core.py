@@ -29,9 +29,7 @@ from agent.adapters.places import Places
 from agent.adapters.secrets import Secrets
 from agent.door import Facts, Notice, Status
 from agent.rules import consent, sessions
-from agent.rules.consent import Consent
 from agent.rules.identity import ID_BYTES, passing_device_id
-from agent.rules.quota import Bucket
 from agent.runtime.commits import Commits
 from agent.runtime.counts import Counts
 from agent.runtime.departures import Departures
@@ -40,11 +38,11 @@ from agent.runtime.farsight import Farsight, Sight
 from agent.runtime.halting import Halting
 from agent.runtime.housing import Housing
 from agent.runtime.identify import Naming
-from agent.runtime.intake import PROFILE, Intake
-from agent.runtime.keeper import APP_ID
+from agent.runtime.intake import Intake
 from agent.runtime.means import Means
 from agent.runtime.off_loop import off_loop
 from agent.runtime.report import Board, local_glance, snapshot
+from agent.runtime.seating import Seating
 from agent.runtime.upkeep import Upkeep
 from agent.runtime.watching import Watchers
 from agent.runtime.wire import WireLog
@@ -53,7 +51,6 @@ from tracking.errors import StorageFault
 
 log = logging.getLogger("agent.core")
 
-STREAM_KEY = "nucleus"  #: The one upstream of an app, in the outbox's words.
 ERRANDS_S = 1.0  #: So long a stop waits for what it would rather not leave half done.
 
 
@@ -111,17 +108,6 @@ class Core:
             max_bytes=settings.outbox.max_mib * 1024 * 1024,
             zone=means.zone,
         )
-        self.housing = Housing(
-            settings,
-            places,
-            self.board,
-            self.farsight,
-            self.secrets,
-            seat=self._move_in,
-            depart=self._depart,
-            note=self.note,
-            on_death=on_death,
-        )
         self._loop = asyncio.get_running_loop()
         self._errands: set[asyncio.Task[None]] = set()
         self.outbox: Outbox
@@ -130,6 +116,8 @@ class Core:
         self.upkeep: Upkeep
         self.commits: Commits
         self.halting: Halting
+        self.seating: Seating
+        self.housing: Housing
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -211,13 +199,29 @@ class Core:
             note=self.note,
         )
         self.halting.recall()
-        for app in self.settings.apps:
-            self._seat(app.id, app.name, app.version)
-        self._seat_forgotten()
-        self._choose_default()
-        for app in self.settings.apps:
-            if app.upstreams:
-                self._depart(app.id, app.upstreams[0].endpoint)
+        self.seating = Seating(
+            self.settings,
+            self.board,
+            self.desks,
+            self.outbox,
+            self.intake,
+            self.departures,
+            env=self.means.environment,
+            version=self.version,
+            note=self.note,
+        )
+        self.seating.open()
+        self.housing = Housing(
+            self.settings,
+            self.places,
+            self.board,
+            self.farsight,
+            self.secrets,
+            seat=self.seating.move_in,
+            depart=self.seating.depart,
+            note=self.note,
+            on_death=self.on_death,
+        )
         self.housing.open()
         self.run(self.housing.aim())
 
@@ -299,62 +303,10 @@ class Core:
 
     # --- apps ---------------------------------------------------------------------------------
 
-    def _seat(self, app_id: str, name: str, version: str) -> Desk:
-        """Give an app its desk, with all that is kept of it."""
-        ruling = consent.decide(
-            app_id,
-            declared=[app.id for app in self.settings.apps],
-            embedded=[APP_ID],
-            do_not_track=consent.do_not_track(self.means.environment),
-        )
-        limits = self.settings.limits
-        desk = Desk(
-            app_id=app_id,
-            name=name,
-            version=version,
-            consent=ruling.consent,
-            consent_from=ruling.source,
-            bucket=Bucket(rate_per_s=limits.events_per_s, burst=limits.burst),
-        )
-        if ruling.consent is Consent.ALLOWED:
-            desk.stream = self.outbox.stream(app_id, STREAM_KEY)
-            desk.profile = PROFILE.decode(self.outbox.profile(app_id))
-        self.desks[app_id] = desk
-        if ruling.consent is Consent.ALLOWED:
-            self.intake.name(desk)  # now, because a keyring may take its time
-        return desk
-
-    def _seat_forgotten(self) -> None:
-        """Show apps that the settings no longer name but whose events still wait."""
-        for (app_id, key), account in self.outbox.accounts().items():
-            if app_id in self.desks or not (account.pending or account.dead):
-                continue
-            self._seat(app_id, app_id, "").stream = self.outbox.stream(app_id, key)
-            self.note(
-                f"app.undeclared.{app_id}",
-                f"{account.pending} events of {app_id} wait, but homing.toml no longer names it",
-                "warning",
-            )
-
-    def _choose_default(self) -> None:
-        allowed = (d.app_id for d in self.desks.values() if d.consent is Consent.ALLOWED)
-        self.board.default_app = next(allowed, None)
-
-    def _depart(self, app_id: str, endpoint: str) -> None:
-        desk = self.desks[app_id]
-        if desk.consent is Consent.ALLOWED:
-            self.departures.open(desk, endpoint)
-
     def keep_here(self) -> None:
         """Start the embedded far end, from now on with every start of the agent."""
         self.housing.keep_here()
         self.watchers.changed()
-
-    def _move_in(self, app_id: str, name: str) -> None:
-        """Seat an app of the far end on this computer, if it has no desk yet."""
-        if app_id not in self.desks:
-            self._seat(app_id, name, self.version)
-            self._choose_default()
 
     # --- waiting for the far end ---------------------------------------------------------------
 
