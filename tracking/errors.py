@@ -13,8 +13,15 @@
         ├── AgentGone      no agent answers on the local socket; exit 69
         ├── AgentRunning   another agent holds the lock; exit 75
         └── LinkFault      the far end, or the road to it
-            ├── Unreachable  name, route, TLS or silence: back off, try again
+            ├── Unreachable  route, TLS or a hang-up: back off, try again
+            │   ├── NoName      the resolver does not know the far end
+            │   ├── Silent      nobody answers at all: a black hole, or a machine that is off
+            │   ├── ProxyFault  the proxy on the way cannot, or will not
+            │   └── PacFault    the script that names the proxy cannot be had, or does not work
             ├── Unproven     the far end's certificate does not prove its name: wait ≥ 5 min
+            ├── SignIn       the network wants a person to sign in first: ask gently
+            ├── LoginWanted  the proxy wants a name and a password: park until there is one
+            ├── NotListed    the settings do not name this host: never contacted
             ├── Throttled    the far end named a delay: wait at least that long
             └── Refused      the far end refuses app, key or event: park until a person acts
 
@@ -114,8 +121,36 @@ class Unreachable(LinkFault):
     code = "link.unreachable"
 
 
+class NoName(Unreachable):
+    code = "link.unreachable.name"
+
+
+class Silent(Unreachable):
+    code = "link.unreachable.silent"
+
+
+class ProxyFault(Unreachable):
+    code = "link.unreachable.proxy"
+
+
+class PacFault(Unreachable):
+    code = "link.unreachable.pac"
+
+
 class Unproven(LinkFault):
     code = "link.unproven"
+
+
+class SignIn(LinkFault):
+    code = "link.portal"
+
+
+class LoginWanted(LinkFault):
+    code = "link.proxy_login"
+
+
+class NotListed(LinkFault):
+    code = "link.not_listed"
 
 
 class Throttled(LinkFault):

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+from agent.settings.network import NetworkSettings
 from tracking.events import Limits
 
 NUCLEUS = "wss://app.nucleus.sh"  #: Where the Nucleus upstream goes if no endpoint is named.
@@ -232,6 +233,8 @@ class Spec(NamedTuple):
         """What it may be, in words."""
         if allowed := self.meta.get("words"):
             return ", ".join(allowed)
+        if said := self.meta.get("bounds"):
+            return str(said)
         if self.meta.get("path"):
             return "an absolute path, or empty"
         kind = "a whole number" if type(self.default) is int else "a number"
@@ -245,6 +248,7 @@ class Settings:
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
     ipc: IpcSettings = field(default_factory=IpcSettings)
     link: LinkSettings = field(default_factory=LinkSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     far_end: FarEndSettings = field(default_factory=FarEndSettings)
@@ -287,6 +291,7 @@ TABLES: Mapping[str, type[Any]] = MappingProxyType(
         "outbox": OutboxSettings,
         "ipc": IpcSettings,
         "link": LinkSettings,
+        "network": NetworkSettings,
         "limits": LimitSettings,
         "identity": IdentitySettings,
         "far_end": FarEndSettings,

@@ -140,6 +140,11 @@ def read_value(spec: Spec, value: object, *, from_text: bool) -> float | str:
             value = _absolute(value)
             if value is None:
                 raise ValueError(f"must be {spec.bounds}")  # not shown: it may be the key itself
+        if rule := spec.meta.get("rule"):
+            try:
+                value = str(rule(value))
+            except SettingsFault as fault:
+                raise ValueError(str(fault)) from fault
     else:
         low, high = spec.meta["low"], spec.meta["high"]
         if not low <= value <= high:  # nor is "not a number" within any bounds

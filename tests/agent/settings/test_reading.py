@@ -68,7 +68,7 @@ def test_flags_win_over_variables_over_the_file_over_defaults_key_by_key(toml: P
 
 def test_every_setting_can_be_set_in_all_three_ways(toml: Path) -> None:
     for spec in specs():
-        words = spec.meta.get("words")
+        words = spec.meta.get("words") or spec.meta.get("examples")
         value = words[-1] if words else "/a" if spec.meta.get("path") else spec.meta["high"]
         table, name = spec.key.split(".")
         shown = f'"{value}"' if isinstance(value, str) else value
