@@ -26,7 +26,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
     """
 
-    transport: Literal["ws", "http", "line"]
+    transport: Literal["ws", "http", "line", "spool"]
     connection: int
     peer: str
     received_ms: int

@@ -101,6 +101,11 @@ class Places:
         return self.state / "agent.lock"
 
     @property
+    def spool(self) -> Path:
+        """What apps left while no agent ran (docs/spool.md)."""
+        return self.state / "spool"
+
+    @property
     def outbox(self) -> Path:
         """The queue on disk."""
         return self.data / "outbox.db"

@@ -30,6 +30,7 @@ from agent.adapters.secrets import Secrets
 from agent.door import Facts, Notice, Status
 from agent.rules import consent, sessions
 from agent.rules.identity import ID_BYTES, passing_device_id
+from agent.rules.quota import Bucket
 from agent.runtime.commits import Commits
 from agent.runtime.counts import Counts
 from agent.runtime.departures import Departures
@@ -43,11 +44,13 @@ from agent.runtime.means import Means
 from agent.runtime.off_loop import off_loop
 from agent.runtime.report import Board, local_glance, snapshot
 from agent.runtime.seating import Seating
+from agent.runtime.spooling import Spooling
 from agent.runtime.upkeep import Upkeep
 from agent.runtime.watching import Watchers
 from agent.runtime.wire import WireLog
 from agent.settings import Settings
 from tracking.errors import StorageFault
+from tracking.events import Limits
 
 log = logging.getLogger("agent.core")
 
@@ -116,6 +119,7 @@ class Core:
         self.upkeep: Upkeep
         self.commits: Commits
         self.halting: Halting
+        self.spooling: Spooling
         self.seating: Seating
         self.housing: Housing
 
@@ -224,6 +228,20 @@ class Core:
         )
         self.housing.open()
         self.run(self.housing.aim())
+        limits = self.settings.limits
+        self.spooling = Spooling(
+            self.places.spool,
+            self.intake,
+            self.desks,
+            Limits(event_bytes=limits.event_kib * 1024),
+            bucket=lambda: Bucket(rate_per_s=limits.events_per_s, burst=limits.burst),
+            run=self.run,
+            note=self.note,
+            unnote=self.unnote,
+            wall_ms=self.means.wall_ms,
+            mono_s=self.means.mono_s,
+        )
+        self.spooling.open()
 
     def rest(self) -> None:
         """Take nothing any more, and tell everyone who waits for what will not be."""
@@ -231,6 +249,7 @@ class Core:
         self.watchers.close()
         self.farsight.close()
         self.intake.close()
+        self.spooling.close()
 
     async def close(self) -> None:
         """Stop what leads out, write what is owed, close the outbox."""
@@ -289,6 +308,11 @@ class Core:
     def note(self, code: str, text: str, severity: str) -> None:
         """Show a person something until it is no longer true."""
         self._post(code, text, severity)
+        self.watchers.changed()
+
+    def unnote(self, code: str) -> None:
+        """Show it no longer."""
+        self.board.unnote(code)
         self.watchers.changed()
 
     def _post(self, code: str, text: str, severity: str) -> None:

@@ -202,6 +202,7 @@ class CoreThread:
 
     def _allow(self, transport: asyncio.BaseTransport) -> bool:
         """Let only our own user in, before a byte is read (SECURITY.md row 2)."""
+        self.core.spooling.knocked()
         if self._uid is None:
             return True
         sock = transport.get_extra_info("socket")

@@ -23,6 +23,7 @@ import msgspec
 
 from agent.adapters.outbox import Outbox
 from agent.rules.consent import Consent
+from agent.rules.quota import Bucket
 from agent.rules.sessions import decide
 from agent.rules.stamp import Identity, MachineFacts, Plain, opening, stamp
 from agent.runtime.desk import MOST_RECENT_SESSIONS, Desk, Profile
@@ -131,8 +132,12 @@ class Intake:
         reply: Reply,
         *,
         ids: Callable[[list[str]], None] | None = None,
+        bucket: Bucket | None = None,
     ) -> None:
-        """Accept one frame; ``reply`` hears of it after the commit (invariant 1)."""
+        """Accept one frame; ``reply`` hears of it after the commit (invariant 1).
+
+        ``bucket`` is the quota to draw on instead of the app's own: what it left in the spool.
+        """
         del origin
         if self.closed:
             reply(Receipt(fault=_stopping(), unacknowledged=_all(frame)))
@@ -144,7 +149,7 @@ class Intake:
         if desk.consent is Consent.DENIED or not frame.events:
             reply(Receipt())  # denied: acknowledged and dropped, no row (SECURITY decision 3)
             return
-        wait_s = desk.bucket.take(len(frame.events), self.mono_s())
+        wait_s = (bucket or desk.bucket).take(len(frame.events), self.mono_s())
         if wait_s > 0:
             reply(Receipt(fault=_over_quota(desk, wait_s), unacknowledged=_all(frame)))
             return
