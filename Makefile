@@ -2,7 +2,8 @@
 
 BIN := .venv/bin
 FAST := not system and not display and not soak and not fuzz
-SLOW := (system or display) and not soak and not fuzz
+SLOW := (system or display) and not alone and not soak and not fuzz
+ALONE := alone and not soak and not fuzz
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-soak run test test-fast test-slow lint bench soak fuzz clean
@@ -30,13 +31,15 @@ lint: setup-test  ## Check style, types and the walls between rooms
 
 test: lint test-fast test-slow  ## Check everything that a release promises
 
-# Both cores first, Qt in processes of its own; then, one after the other, the tests that start whole agents and desktops.
+# Both cores first, Qt in processes of its own; then, a file at a time on each core, the tests that
+# start whole agents and desktops; at last, one after the other, those that measure.
 test-fast: setup-test  ## Run the tests that need no processes of their own
 	$(BIN)/pytest -n 2 --dist loadgroup -m "$(FAST)" --ignore tests/ui
 	$(BIN)/pytest -n 2 --dist loadgroup -m "$(FAST)" tests/ui
 
 test-slow: setup-test  ## Run the tests with real processes and real displays
-	$(BIN)/pytest -m "$(SLOW)" --durations 10
+	$(BIN)/pytest -n 2 --dist loadfile -m "$(SLOW)" --durations 10
+	$(BIN)/pytest -m "$(ALONE)"
 
 bench: setup-test  ## Measure, side by side with what the machine allows (ARGS=--quick)
 	$(BIN)/python -m benchmarks.run $(ARGS)

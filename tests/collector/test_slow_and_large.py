@@ -23,7 +23,7 @@ import pytest
 import websocket
 from collectors import Collector, until
 
-pytestmark = pytest.mark.system  # it times what others wait, so no other test may run beside it
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 Run = Callable[..., Collector]
 MIB = 1024 * 1024

@@ -13,7 +13,7 @@ from producers import Producer
 
 from benchmarks.processes import Agent, Collector, ask_local, until
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.alone, pytest.mark.timeout(300)]
 
 EVENTS, PRODUCERS, KILLS = 50_000, 8, 20
 

@@ -11,7 +11,7 @@ from producers import Producer
 
 from benchmarks.processes import Agent, Collector, ask_local, until
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.alone, pytest.mark.timeout(300)]
 
 EVENTS, PRODUCERS = 100_000, 4
 SETTINGS = """

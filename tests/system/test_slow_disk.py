@@ -11,7 +11,7 @@ from benchmarks.accept import Shape, load
 from benchmarks.build import program
 from benchmarks.processes import WIDE, Agent, Process, declared
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 FSYNC_S, PRODUCERS, SECONDS = 0.02, 8, 3.0
 
