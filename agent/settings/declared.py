@@ -13,6 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+from agent.settings.consent import ConsentSettings
+from agent.settings.gateway import GatewaySettings
 from agent.settings.network import NetworkSettings
 from tracking.events import Limits
 
@@ -164,8 +166,12 @@ class LogSettings:
 class WireSettings:
     """The record of what left this machine."""
 
+    max_mib: int = number(
+        16, "Disk the record of the wire may use, in MiB; 0 keeps none.", low=0, high=4_096
+    )
+    max_days: int = number(14, "Days it is kept; 0 keeps none.", low=0, high=365)
     max_entries: int = number(
-        1_000, "Frames kept to be looked at, newest first; 0 keeps none.", low=0, high=100_000
+        100_000, "Frames and requests it may hold; 0 keeps none.", low=0, high=10_000_000
     )
 
 
@@ -247,9 +253,11 @@ class Settings:
 
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
     ipc: IpcSettings = field(default_factory=IpcSettings)
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
     link: LinkSettings = field(default_factory=LinkSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    consent: ConsentSettings = field(default_factory=ConsentSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     far_end: FarEndSettings = field(default_factory=FarEndSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -290,9 +298,11 @@ TABLES: Mapping[str, type[Any]] = MappingProxyType(
     {
         "outbox": OutboxSettings,
         "ipc": IpcSettings,
+        "gateway": GatewaySettings,
         "link": LinkSettings,
         "network": NetworkSettings,
         "limits": LimitSettings,
+        "consent": ConsentSettings,
         "identity": IdentitySettings,
         "far_end": FarEndSettings,
         "log": LogSettings,
