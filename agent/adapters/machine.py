@@ -23,10 +23,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agent.rules.identity import MAC_BYTES, VIRTUAL_NAME, Candidate
+from agent.rules.machine_names import MachineNames
 from agent.rules.stamp import MachineFacts
 
 GIB = 2**30
 SYS_NET = Path("/sys/class/net")
+USER_VARIABLES = ("USER", "LOGNAME", "USERNAME")
 ASK_S = 2.0  #: How long a system's own command may take.
 
 #: gettext's order, as Qt reads it too. ``LANGUAGE`` is a list, the others one locale.
@@ -229,3 +231,35 @@ def _permanent_address(name: str) -> bytes | None:
     (size,) = struct.unpack_from("I", answer, 4)
     mac = answer.tobytes()[8 : 8 + MAC_BYTES]
     return mac if size == MAC_BYTES and any(mac) and mac != b"\xff" * MAC_BYTES else None
+
+
+def machine_names(environment: Mapping[str, str]) -> MachineNames:
+    """Return what names this computer and its person, to be kept out of what leaves it.
+
+    Args:
+        environment: Where the account and the home folder may be named.
+
+    """
+    homes: list[str] = []
+    for home in (environment.get("HOME", ""), environment.get("USERPROFILE", "")):
+        if home:
+            homes += [home, os.path.realpath(home)]
+    user = next((name for key in USER_VARIABLES if (name := environment.get(key, ""))), "")
+    if not user:
+        user = Path(homes[0]).name if homes else ""
+    host = socket.gethostname()
+    return MachineNames(
+        homes=tuple(dict.fromkeys(homes)),
+        user=user,
+        hosts=tuple(dict.fromkeys((host, host.partition(".")[0]))),
+    )
+
+
+def program_of(pid: int) -> str:
+    """Return the path of a process's program; empty if we may not know it or it has ended."""
+    import psutil
+
+    try:
+        return str(psutil.Process(pid).exe())
+    except (psutil.Error, OSError):
+        return ""
