@@ -24,6 +24,9 @@ from tracking.errors import AgentGone, Fault, OverQuota, RequestFault, StorageFa
 
 NOBODY = "no agent is running for this user"
 START_IT = "Start it with `homing`, or `homing agent` where there is no display."
+SOL_LOCAL = 0  #: macOS, <sys/un.h>: the level and the option that tell of a Unix socket's peer.
+LOCAL_PEERCRED = 1
+XUCRED_BYTES, XUCRED_HEAD, XUCRED_VERSION = 76, "=IIh", 0
 
 
 class Loopback(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,9 +111,26 @@ def peer_uid(sock: socket.socket) -> int | None:
             struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1]
         )
     if sys.platform == "darwin":
-        # struct xucred: version, uid, group count, 16 groups; LOCAL_PEERCRED is 1 at level 0.
-        return int(struct.unpack_from("Ii", sock.getsockopt(0, 1, 76))[1])
+        return uid_of_xucred(sock.getsockopt(SOL_LOCAL, LOCAL_PEERCRED, XUCRED_BYTES))
     return None
+
+
+def uid_of_xucred(raw: bytes) -> int:
+    """Return the user id in what macOS tells of a peer.
+
+    Args:
+        raw: ``struct xucred`` of <sys/ucred.h>: version, uid, group count, 16 groups.
+
+    Raises:
+        Fault: It is not of the one version there is; nobody may be let in for that.
+
+    """
+    if len(raw) < struct.calcsize(XUCRED_HEAD):
+        raise Fault("the system does not tell who is at the other end of the local socket")
+    version, uid, _ = struct.unpack_from(XUCRED_HEAD, raw)
+    if version != XUCRED_VERSION:
+        raise Fault(f"the system tells of a peer in form {version}, which is not known here")
+    return int(uid)
 
 
 class _Connection(http.client.HTTPConnection):
