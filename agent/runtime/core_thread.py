@@ -18,7 +18,7 @@ from agent.adapters.local_socket import peer_uid
 from agent.runtime.control import Controls
 from agent.runtime.core import Core
 from agent.runtime.reception import Reception
-from tracking.errors import AgentGone
+from tracking.errors import AgentGone, Fault
 from tracking.events import Limits
 from tracking.lines import line_factory
 from tracking.serving import Listener
@@ -206,7 +206,11 @@ class CoreThread:
         if self._uid is None:
             return True
         sock = transport.get_extra_info("socket")
-        uid = None if sock is None else peer_uid(sock)
+        try:
+            uid = None if sock is None else peer_uid(sock)
+        except (Fault, OSError) as error:
+            log.warning("turned away a connection of nobody knows whom error=%s", error)
+            return False
         if uid in (None, self._uid):
             return True
         log.warning("turned another user's connection away uid=%d", uid)
