@@ -125,6 +125,6 @@ def test_settings_reach_the_server(run: Callable[..., Collector]) -> None:
 
 
 def test_the_agent_leaves_settings_of_a_collector_alone(tmp_path: Path) -> None:
-    load_agents(
-        tmp_path / "homing.toml", {"HOMING_COLLECTOR_PORT": "1", "HOMING_CLICKHOUSE_PASSWORD": "x"}
-    )
+    file = tmp_path / "homing.toml"
+    said = load_agents(file, {"HOMING_COLLECTOR_PORT": "1", "HOMING_CLICKHOUSE_PASSWORD": "x"})
+    assert said.describe() == load_agents(file, {}).describe()

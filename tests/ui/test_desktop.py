@@ -109,6 +109,7 @@ def test_a_second_start_raises_the_window(place: Desktop, host: TrayHost) -> Non
     place.item(host)
     face.say("raise")
     eventually("the window", lambda: place.windows("Homing"))
+    assert len(place.windows("Homing")) == 1
 
 
 def test_a_face_that_only_attached_says_close_window(place: Desktop, host: TrayHost) -> None:

@@ -117,7 +117,9 @@ def test_a_child_process_does_not_inherit_the_lock(path: Path) -> None:
     lock = Lock.take(path, now_ms=1)
     child = subprocess.Popen(["sleep", "30"])
     lock.release()
-    Lock.take(path, now_ms=2).release()
+    again = Lock.take(path, now_ms=2)  # raises if the child held it
+    assert child.poll() is None
+    again.release()
     child.kill()
     child.wait()
 

@@ -138,7 +138,8 @@ def test_a_variable_is_read_as_a_number_only_if_it_is_written_as_one(toml: Path,
 
 
 def test_a_place_and_the_senders_app_are_no_settings(toml: Path) -> None:
-    load(toml, {"HOMING_HOME": "/x", "HOMING_APP": "notes", "HOMINGPIGEON": "1"})
+    said = load(toml, {"HOMING_HOME": "/x", "HOMING_APP": "notes", "HOMINGPIGEON": "1"})
+    assert said.describe() == load(toml, {}).describe()
 
 
 @pytest.mark.parametrize(
