@@ -26,7 +26,7 @@ import math
 import re
 import secrets
 import urllib.parse
-from typing import Final, Literal, Protocol, TypeAlias, cast
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, cast
 
 import msgspec
 from starlette.responses import Response
@@ -60,18 +60,13 @@ _POSTED: Final = {
 _NO_PROMPTS: Final = bucket_answers.failure_body(
     bucket.FEEDBACK_PROMPTING_DISABLED, "this server asks nobody for feedback"
 )
+_NO_FLAGS: Final = b'{"success":true,"features":{},"flags":{},"remoteContextUsed":false}'
 _ASKED: Final = {  # what SDKs want to know of a server that only tracks (§3)
     ("POST", ("feedback", "prompting-init")): (200, _NO_PROMPTS),
     ("GET", ("feedback", "prompting-auth")): (400, _NO_PROMPTS),
     ("GET", ("features",)): (200, b'{"success":true,"features":[],"flagStateVersion":0}'),
-    ("GET", ("features", "evaluated")): (
-        200,
-        b'{"success":true,"features":{},"flags":{},"remoteContextUsed":false}',
-    ),
-    ("GET", ("features", "enabled")): (
-        200,
-        b'{"success":true,"features":{},"flags":{},"remoteContextUsed":false}',
-    ),
+    ("GET", ("features", "evaluated")): (200, _NO_FLAGS),
+    ("GET", ("features", "enabled")): (200, _NO_FLAGS),
 }
 _HEADERS: Final = (
     "authorization",
@@ -141,6 +136,7 @@ def bucket_routes(
     limits: Limits,
     *,
     cors: bool = True,
+    calls_only: bool = False,
     in_flight_bytes: int = BYTES_IN_FLIGHT,
 ) -> list[BaseRoute]:
     """Return the routes; mount them before :func:`tracking.endpoints.tracking_routes`.
@@ -149,10 +145,11 @@ def bucket_routes(
         sink: Where calls go.
         limits: What is too much.
         cors: Let pages of any origin in; no cookie of ours exists that they could use.
+        calls_only: Leave a path that is no call to the routes behind this one.
         in_flight_bytes: Bodies read and not yet answered; one more waits unread.
 
     """
-    return [_BucketRoute(sink, limits, cors, in_flight_bytes)]
+    return [_BucketRoute(sink, limits, cors, calls_only, in_flight_bytes)]
 
 
 def segments_of(path: str) -> tuple[str, ...]:
@@ -168,6 +165,34 @@ def is_bucket_path(path: str) -> bool:
     return bool(segments) and (len(segments) > 1 or segments[0] in RESERVED)
 
 
+class BucketCall(NamedTuple):
+    """What a path asks for.
+
+    Attributes:
+        path: Without the key, if it had one.
+        methods: That it takes.
+
+    """
+
+    path: str
+    methods: frozenset[str]
+
+
+def bucket_call(path: str) -> BucketCall | None:
+    """Return which call of this API a path is, None if it is none."""
+    if not is_bucket_path(path):
+        return None
+    segments = segments_of(path)
+    call = segments if segments[0] in RESERVED else segments[1:]
+    methods = _methods_of(call)
+    return BucketCall("/" + "/".join(call), methods) if methods else None
+
+
+def _methods_of(call: tuple[str, ...]) -> frozenset[str]:
+    asked = frozenset(verb for verb, path in _ASKED if path == call)
+    return asked | {"POST"} if call in _POSTED else asked
+
+
 class _Refused(Exception):
     """The answer is known: an error of the vendor's form."""
 
@@ -181,14 +206,24 @@ class _Refused(Exception):
 
 
 class _BucketRoute(BaseRoute):
-    def __init__(self, sink: BucketSink, limits: Limits, cors: bool, in_flight_bytes: int) -> None:
+    def __init__(
+        self,
+        sink: BucketSink,
+        limits: Limits,
+        cors: bool,
+        calls_only: bool,
+        in_flight_bytes: int,
+    ) -> None:
         self.sink = sink
         self.limits = limits
         self.cors = cors
+        self.is_ours = (
+            (lambda path: bucket_call(path) is not None) if calls_only else is_bucket_path
+        )
         self.in_flight = InFlight(in_flight_bytes)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] == "http" and is_bucket_path(scope["path"]):
+        if scope["type"] == "http" and self.is_ours(scope["path"]):
             return Match.FULL, {}
         return Match.NONE, {}
 
@@ -328,16 +363,15 @@ def _failed(fault: Fault) -> _Refused:
     if isinstance(fault, OverQuota):
         wait = str(max(1, math.ceil(fault.retry_after_s)))
         return _Refused(503, bucket.UNKNOWN_ERROR, str(fault), Retry_After=wait)
+    if isinstance(fault, RequestFault) and fault.status == 403:  # nobody allowed the app yet
+        return _Refused(403, bucket.INVALID_API_KEY, str(fault))
     if isinstance(fault, RequestFault):
         return _Refused(400, bucket.BODY_VALIDATION_FAILED, str(fault), (str(fault),))
     return _Refused(500, bucket.UNKNOWN_ERROR, str(fault))
 
 
 def _nothing_here(method: str, call: tuple[str, ...]) -> _Refused:
-    allowed = {verb for verb, path in _ASKED if path == call}
-    if call in _POSTED:
-        allowed.add("POST")
-    if allowed:
+    if allowed := _methods_of(call):
         allow = ", ".join(sorted({*allowed, "OPTIONS"}))
         return _Refused(405, bucket.UNKNOWN_ERROR, f"{clip(method)} is not for this", Allow=allow)
     code = bucket.FEATURE_NOT_FOUND if call[:1] == ("flags",) else bucket.UNKNOWN_ERROR

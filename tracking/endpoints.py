@@ -86,6 +86,7 @@ def tracking_routes(
     side_calls: bool = True,
     cors: bool = True,
     require_ids: bool = False,
+    tell_anon_id: bool = True,
     in_flight_bytes: int = BYTES_IN_FLIGHT,
 ) -> list[BaseRoute]:
     """Return the routes; mount them last, because ``/{id}`` takes every path of one segment.
@@ -96,10 +97,13 @@ def tracking_routes(
         side_calls: Answer electron-nucleus's other requests too.
         cors: Let pages of any origin in; the API has no credentials to steal.
         require_ids: Refuse events that name neither a device nor a person (A19).
+        tell_anon_id: Let a reply say which anonId the frame's events had.
         in_flight_bytes: Frames read and not yet answered; one more waits unread.
 
     """
-    return [_TrackingRoute(sink, limits, side_calls, cors, require_ids, in_flight_bytes)]
+    route = _TrackingRoute(sink, limits, side_calls, cors, require_ids, in_flight_bytes)
+    route.tell_anon_id = tell_anon_id
+    return [route]
 
 
 def now_ms() -> int:
@@ -170,6 +174,7 @@ class _TrackingRoute(BaseRoute):
         self.side_calls = side_calls
         self.headers = _CORS if cors else {}
         self.require_ids = require_ids
+        self.tell_anon_id = True
         self.in_flight = InFlight(in_flight_bytes)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -242,7 +247,7 @@ class _TrackingRoute(BaseRoute):
         if frame.refused:
             self.sink.refused(app_id, frame)
         receipt = await self._accept(app_id, frame, origin)
-        reply = golden_reply(frame, unacknowledged=receipt.unsafe(frame))
+        reply = self._golden(frame, receipt)
         fault, said = explained(frame, receipt, reply)
         return _json(said, 200) if fault is None else _refusal(fault, said)
 
@@ -265,6 +270,10 @@ class _TrackingRoute(BaseRoute):
             return await self.sink.accept(app_id, frame, origin)
         except Fault as fault:
             return Receipt(fault=fault)
+
+    def _golden(self, frame: Frame, receipt: Receipt) -> bytes:
+        unsafe = receipt.unsafe(frame)
+        return golden_reply(frame, unacknowledged=unsafe, tell_anon_id=self.tell_anon_id)
 
     # --- WebSocket -----------------------------------------------------------------------------
 
@@ -308,7 +317,7 @@ class _TrackingRoute(BaseRoute):
 
     async def _reply(self, app_id: str, frame: Frame, origin: Origin) -> bytes:
         receipt = await self._accept(app_id, frame, origin)
-        return golden_reply(frame, unacknowledged=receipt.unsafe(frame))
+        return self._golden(frame, receipt)
 
     async def _answer(self, answers: asyncio.Queue[_Pending | None], send: Send) -> None:
         """Send the replies in order; when the far side has gone, only wait for the sink."""

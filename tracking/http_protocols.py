@@ -170,7 +170,7 @@ class Http(HttpToolsProtocol):
             lines += [name, b": ", value, b"\r\n"]
         lines.append(b"\r\n")
         self.connections.discard(self)
-        websocket = WebSocket(self.connection)
+        websocket = WebSocket(self.connection, self.scope["state"])
         self.connection.inner = websocket
         websocket.connection_made(self.transport)
         websocket.data_received(b"".join(lines))
@@ -202,8 +202,7 @@ class Http(HttpToolsProtocol):
 class WebSocket(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, with bounded fragments, and quiet about what peers do."""
 
-    def __init__(self, connection: Connection) -> None:
-        scope_state = {"connection": connection.number}
+    def __init__(self, connection: Connection, scope_state: dict[str, Any]) -> None:
         super().__init__(connection.config, connection.state, scope_state, connection.loop)
         self.logger = _log
         self.connection = connection

@@ -98,7 +98,9 @@ class Reply(msgspec.Struct, frozen=True):
 # --- answering ---------------------------------------------------------------------------------
 
 
-def golden_reply(frame: Frame, *, unacknowledged: Collection[int] = ()) -> bytes:
+def golden_reply(
+    frame: Frame, *, unacknowledged: Collection[int] = (), tell_anon_id: bool = True
+) -> bytes:
     """Return the answer that every official client understands (NUCLEUS.md §3).
 
     Swift ends the app it lives in when it meets a key it does not know, so there is nothing but
@@ -109,6 +111,7 @@ def golden_reply(frame: Frame, *, unacknowledged: Collection[int] = ()) -> bytes
         unacknowledged: Indexes into ``frame.events`` of those that are not safe. An id shared
             with one of them is left out altogether: clients drop whatever has that id. The
             token is left out as well, because it acknowledges the whole queue.
+        tell_anon_id: Say which anonId its events had; to a page nobody tells an id.
 
     """
     reply: dict[str, object] = {"reportedIds": frame.ids}
@@ -117,7 +120,7 @@ def golden_reply(frame: Frame, *, unacknowledged: Collection[int] = ()) -> bytes
         reply["reportedIds"] = [id_ for id_ in frame.ids if id_ not in unsafe]
     elif frame.has_confirmation:
         reply["confirmation"] = frame.confirmation
-    if frame.anon_id is not None:
+    if tell_anon_id and frame.anon_id is not None:
         reply["anonId"] = frame.anon_id
     return ENCODER.encode(reply)
 

@@ -37,7 +37,7 @@ from uvicorn.server import ServerState
 
 from tracking.errors import RequestFault
 from tracking.events import Limits
-from tracking.http_protocols import Http, Inner, WebSocket
+from tracking.http_protocols import Connection, Http, Inner, WebSocket
 from tracking.unread import unread_bytes
 
 UNFINISHED_BYTES: Final = 128 * 1024 * 1024  #: Of all connections together (invariant 3).
@@ -61,6 +61,7 @@ class Listener:
         idle_s: How long a connection may be silent.
         allow: Says whether the peer may come in, by looking at its transport.
         lines: Builds the line protocol for a connection and its peer; None closes this way in.
+        http: Builds the protocol of everything else.
         ws_ping_s: How often a WebSocket is asked whether it still lives; None asks never.
         unfinished_bytes: See invariant 3.
 
@@ -79,6 +80,7 @@ class Listener:
         idle_s: float = 600.0,
         allow: Callable[[asyncio.BaseTransport], bool] | None = None,
         lines: Callable[[int, str], Inner] | None = None,
+        http: Callable[[Connection], Inner] = Http,
         ws_ping_s: float | None = None,
         unfinished_bytes: int = UNFINISHED_BYTES,
     ) -> None:
@@ -90,6 +92,7 @@ class Listener:
         self.idle_s = idle_s
         self.allow = allow
         self.lines = lines
+        self.http = http
         self.unfinished_bytes = unfinished_bytes
         self.unfinished = 0
         self.refused = 0  #: Connections closed unread, for the curious.
@@ -350,7 +353,7 @@ class _Connection(asyncio.Protocol):
     def _choose(self, data: bytes) -> Inner:
         if self.listener.lines is not None and data[0] in _IN_A_LINE:
             return self.listener.lines(self.number, self.peer)
-        return Http(self)
+        return self.listener.http(self)
 
 
 def _send_at_once(transport: asyncio.BaseTransport) -> None:

@@ -517,6 +517,8 @@ def test_case_54_a_full_disk_is_500_and_too_much_is_503_with_a_delay(
     assert_refused((status, answer), 503, "UNKNOWN_ERROR")
     assert headers["retry-after"] == "2"
     kept.fault = RequestFault("this app is closed", status=403)
+    assert_refused(post(f"/{K}/user", {"userId": "u"}), 403, "INVALID_API_KEY")
+    kept.fault = RequestFault("userId: what the sink knows better")
     assert_refused(post(f"/{K}/user", {"userId": "u"}), 400, "BODY_VALIDATION_FAILED")
 
 
