@@ -76,7 +76,7 @@ def find_door(env: Mapping[str, str]) -> LocalDoor:
     places = Places.find(env)
     loopback = read_loopback(places.state / LOOPBACK_FILE)
     if loopback is not None and not places.socket.exists():
-        return LocalDoor(LocalAddress(loopback=loopback))
+        return LocalDoor(LocalAddress(loopback=loopback, lock=str(places.lock)))
     return LocalDoor(places.socket)
 
 

@@ -37,10 +37,17 @@ class Loopback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LocalAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """A Unix socket's path, or a loopback port with its token."""
+    """A Unix socket's path, or a loopback port with its token.
+
+    Attributes:
+        lock: The lock file of the agent that wrote the port down. A killed agent leaves its port
+            to anybody, so the token is sent only while somebody holds the lock.
+
+    """
 
     path: str = ""
     loopback: Loopback | None = None
+    lock: str = ""
 
     def __str__(self) -> str:
         return self.path if self.loopback is None else f"127.0.0.1:{self.loopback.port}"
@@ -76,6 +83,11 @@ def open_socket(address: LocalAddress, timeout_s: float | None) -> socket.socket
 
     """
     if address.loopback is not None:
+        if address.lock and sys.platform != "win32":
+            from agent.adapters.lock import is_held  # its locks are of Unix
+
+            if not is_held(Path(address.lock)):
+                raise AgentGone(NOBODY, advice=START_IT)
         try:
             return socket.create_connection(("127.0.0.1", address.loopback.port), timeout_s)
         except OSError as exc:

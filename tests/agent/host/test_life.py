@@ -14,10 +14,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
-from agent.adapters.local_socket import read_loopback
+from agent.adapters.local_socket import Loopback, read_loopback
+from agent.adapters.places import Places
+from agent.adapters.private_files import write_private
 from agent.client import LOOPBACK_FILE, LocalDoor, find_door
 from agent.host import Agent, HostDoor
 from tests.agent.host.conftest import APPS
@@ -222,3 +225,19 @@ def test_a_headless_agent_ends_within_three_seconds_of_sigterm(folder: Path) -> 
         process.kill()
         _, errors = process.communicate()
     assert "Traceback" not in errors
+
+
+def test_the_token_of_a_killed_agent_is_sent_to_nobody(folder: Path) -> None:
+    """A port that was written down belongs to anybody once its agent is dead."""
+    with socket.create_server(("127.0.0.1", 0)) as impostor:
+        impostor.settimeout(0.2)
+        port = impostor.getsockname()[1]
+        places = Places.find({"HOMING_HOME": str(folder)}).prepare()
+        write_private(
+            places.state / LOOPBACK_FILE,
+            msgspec.json.encode(Loopback(port=port, token="secret")),  # as a SIGKILL leaves it
+        )
+        with pytest.raises(AgentGone):
+            find_door({"HOMING_HOME": str(folder)}).status()
+        with pytest.raises(TimeoutError):
+            impostor.accept()
