@@ -31,7 +31,7 @@ from far_ends import (
     name_of,
 )
 
-pytest.register_assert_rewrite("rude_ends", "rule_by_hand")  # they assert on behalf of tests
+pytest.register_assert_rewrite("rude_ends", "rule_by_hand", "http_ends")  # they assert on behalf of tests
 
 
 @pytest.fixture
