@@ -97,9 +97,11 @@ COMMANDS = {
         ),
         Command(
             "wire",
-            f"{_HERE}.show",
+            f"{_HERE}.wire",
             "what left this machine and what came back, frame by frame",
-            "homing wire --app acme-notes --limit 5",
+            "homing wire --app acme-notes --limit 5\n"
+            "homing wire --follow\n"
+            "homing wire --search build.finished --since 2h --json | jq -r '.[].verdict'",
         ),
         Command(
             "outbox",

@@ -1,4 +1,4 @@
-"""Commands that print facts and change nothing: `status`, `apps`, `wire`."""
+"""Commands that print facts and change nothing: `status` and `apps`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agent.cli.shell import DEGRADED, OK, Shell
-from agent.cli.table import clock, rows
+from agent.cli.table import rows
 from agent.rules.wording import count, events, size, span, visible
 
 if TYPE_CHECKING:
@@ -19,18 +19,8 @@ def declare(name: str, parser: Parser) -> None:
     parser.json_option()
     if name == "status":
         parser.set_defaults(run=lambda args, shell: status(shell, as_json=args.json))
-    elif name == "apps":
-        parser.set_defaults(run=lambda args, shell: apps(shell, as_json=args.json))
     else:
-        from agent.cli.parser import at_least_one
-
-        parser.app_option("frames of this app only")
-        parser.add_argument(
-            "--limit", metavar="N", type=at_least_one, default=20, help="newest frames (20)"
-        )
-        parser.set_defaults(
-            run=lambda args, shell: wire(shell, args.app, args.limit, as_json=args.json)
-        )
+        parser.set_defaults(run=lambda args, shell: apps(shell, as_json=args.json))
 
 
 def status(shell: Shell, *, as_json: bool) -> int:
@@ -80,22 +70,6 @@ def apps(shell: Shell, *, as_json: bool) -> int:
     else:
         shell.say("No app has reported yet. Try `homing send hello --app NAME`.")
     return OK if all(app.balanced for app in known) else DEGRADED
-
-
-def wire(shell: Shell, app_id: str | None, limit: int, *, as_json: bool) -> int:
-    """Print the newest frames exactly as they were on the wire, oldest first."""
-    frames = shell.door().wire(app_id=app_id, limit=limit)[::-1]  # the door's newest come first
-    if as_json:
-        shell.json(frames)
-        return OK
-    if not frames:
-        whose = "" if app_id is None else f" for {visible(app_id, 60)}"
-        shell.say(f"Nothing has left this machine{whose} yet.")
-    for frame in frames:
-        arrow = "→" if frame.direction == "sent" else "←"
-        shell.say(f"{clock(frame.at_ms)} {arrow} {visible(frame.app_id)} {size(frame.size)}")
-        shell.say(f"  {visible(frame.text, 100_000)}")
-    return OK
 
 
 def depth_words(depth: Depth, now_ms: int) -> str:

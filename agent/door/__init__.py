@@ -44,7 +44,7 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One app's connection to one far end."""
 
     app_id: str
-    kind: str  #: ``nucleus``
+    kind: str  #: ``nucleus``, ``homing``, ``bucket`` or ``bucket-bulk``
     endpoint: str  #: As configured, without secrets.
     state: LinkState
     since_ms: int
@@ -57,10 +57,33 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     received_bytes: int = 0
     in_flight: int = 0  #: Events lent to the connection.
     dials: int = 0
+    upstream: str = ""  #: Name of the way out: the upstream's, or ``NAME.bucket``.
+    pending: int = 0  #: Events that wait on its queue.
+
+
+class UpstreamStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One app's delivery to one upstream, and its own ledger."""
+
+    name: str  #: Empty for the one place of an app without an upstream.
+    kind: str
+    accepted: int = 0
+    delivered: int = 0
+    pending: int = 0
+    dead: int = 0
+    lost: dict[str, int] = {}
+    balanced: bool = True
+    pending_bytes: int = 0
+    oldest_pending_ms: int | None = None
+    declared: bool = True  #: False: the settings no longer name it, but it still holds events.
 
 
 class AppStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One app and its ledger: accepted = delivered + pending + dead + lost, always."""
+    """One app and its ledger: accepted = delivered + pending + dead + lost, always.
+
+    Every event counts once, however many upstreams it is for: it is delivered when all of them
+    have it, and else what it is at the one where it fares worst. ``upstreams`` has the numbers of
+    each.
+    """
 
     app_id: str
     name: str
@@ -77,6 +100,7 @@ class AppStatus(msgspec.Struct, frozen=True, kw_only=True):
     knocks: int = 0  #: Requests of an app that is not allowed yet.
     repeats: int = 0  #: Events recognised as already accepted.
     refused: int = 0  #: Bad events answered with an error.
+    upstreams: tuple[UpstreamStatus, ...] = ()
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +116,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Depth(msgspec.Struct, frozen=True, kw_only=True):
-    """The outbox and its forecast."""
+    """The outbox and its forecast. An event for two upstreams is two here, as on the disk."""
 
     events: int = 0
     bytes: int = 0
@@ -219,13 +243,20 @@ class QueuedEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WireEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One frame exactly as sent or received (newest kept, bounded)."""
+    """One frame, request or answer exactly as sent or received, secrets masked (docs/wire.md)."""
 
     at_ms: int
     app_id: str
     direction: Literal["sent", "received"]
-    size: int
+    size: int  #: On the wire, before anything was masked.
     text: str
+    n: int = 0  #: Its number in the record.
+    upstream: str = ""  #: The way out's name.
+    kind: str = "frame"  #: ``frame``, ``http``, ``handshake``, ``proxy``, ``data-api``, ``verdict``
+    head: str = ""  #: Method and path, or the status line.
+    peer: str = ""  #: Who was at the other end: the certificate, or why there is none.
+    verdict: str = ""  #: "acknowledged 12 of 12", "refused: …", "not answered", "retried".
+    of: int | None = None  #: Of a verdict that came later: the number of what it is about.
 
 
 class Door(Protocol):

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from agent.door.asking import Request
+from agent.door.wire import ReadWire
 
 
 class Line(NamedTuple):
@@ -29,7 +30,7 @@ class Line(NamedTuple):
 
 
 #: In the order of docs/local-api.md.
-TABLE: tuple[Line, ...] = ()
+TABLE: tuple[Line, ...] = (Line("wire/read", ReadWire, reads=True),)
 
 BY_REQUEST: Mapping[type[Request[Any]], Line] = MappingProxyType(
     {line.request: line for line in TABLE}

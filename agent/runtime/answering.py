@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agent.door.asking import Request
+from agent.runtime import wire
 
 if TYPE_CHECKING:
     from agent.runtime.core import Core
@@ -17,7 +18,7 @@ Handler: TypeAlias = Callable[[Any], Awaitable[Any]]
 Handlers: TypeAlias = Mapping[type[Request[Any]], Handler]
 
 #: Each topic's own table, made for one core.
-TOPICS: tuple[Callable[[Core], Handlers], ...] = ()
+TOPICS: tuple[Callable[[Core], Handlers], ...] = (wire.handlers,)
 
 
 def handlers(core: Core) -> Handlers:

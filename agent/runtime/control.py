@@ -17,6 +17,7 @@ from agent.adapters.local_api import SendBody
 from agent.client import News
 from agent.door import Check, QueuedEvent, Sent, Status, WireEntry
 from agent.door.asking import Request
+from agent.door.wire import ReadWire
 from agent.rules.consent import UNTRACKED, Consent
 from agent.runtime.answering import handlers
 from agent.runtime.core import Core
@@ -204,7 +205,7 @@ class Controls:
         return dropped
 
     async def wire(self, app_id: str | None, limit: int) -> tuple[WireEntry, ...]:
-        return self.core.wire.entries(app_id, limit)
+        return (await self.core.wire.read(ReadWire(app_id=app_id, limit=limit))).entries
 
     async def doctor(self) -> tuple[Check, ...]:
         return await examine(self.core)

@@ -18,6 +18,7 @@ import logging
 import os
 import secrets as chance
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from agent.adapters.machine import facts as machine_facts
 from agent.adapters.outbox import Bounds, Outbox
 from agent.adapters.places import Places
 from agent.adapters.secrets import Secrets
+from agent.adapters.wire_log import Room, WireRing
 from agent.door import Facts, Notice, Status
 from agent.rules import consent, sessions
 from agent.rules.identity import ID_BYTES, passing_device_id
@@ -96,7 +98,9 @@ class Core:
         )
         self.desks: dict[str, Desk] = {}
         self.counts = Counts()
-        self.wire = WireLog(settings.wire.max_entries)
+        bounds = settings.wire
+        room = Room(bounds.max_mib * 1024 * 1024, bounds.max_days, bounds.max_entries)
+        self.wire = WireLog(WireRing(places.data / "wire", room), self._wire_failed, on_death)
         self.farsight = Farsight(self._seen, means.wall_ms, self.run)
         self.watchers = Watchers(self.status, self.farsight.want)
         self.stopping = asyncio.Event()
@@ -142,6 +146,7 @@ class Core:
             ),
             self.means.wall_ms(),
         )
+        self.wire.open()
         self.upkeep = Upkeep(self.outbox, self.means.wall_ms, self.note)
         for number, said in enumerate(self.outbox.opening.notices):
             self.note(f"outbox.opening.{number}", said, "warning")
@@ -266,6 +271,7 @@ class Core:
             errand.cancel()
         self.commits.close()
         self.upkeep.close()
+        await off_loop(self.wire.close, name="wire log ends")
         self.outbox.close()
 
     def run(self, errand: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -318,6 +324,19 @@ class Core:
     def _post(self, code: str, text: str, severity: str) -> None:
         said = {"code": code, "text": text, "severity": severity}
         self.board.note(msgspec.convert(said | {"since_ms": self.means.wall_ms()}, Notice))
+
+    def _wire_failed(self, why: str) -> None:
+        """Say on the loop what the thread that writes the record of the wire found."""
+
+        def tell() -> None:
+            if why:
+                self.note("wire", f"What leaves this machine is not recorded: {why}", "warning")
+            else:
+                self.board.unnote("wire")
+                self.watchers.changed()
+
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(tell)
 
     def _seen(self, sight: Sight) -> None:
         board = self.board

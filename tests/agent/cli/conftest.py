@@ -30,6 +30,7 @@ from agent.door import (
     Status,
     WireEntry,
 )
+from agent.door.wire import ReadWire, WirePage
 from tracking.errors import AgentGone
 
 NOW_MS = 1_760_000_000_000
@@ -145,8 +146,18 @@ class ScriptedDoor:
     sent: Sent = field(default_factory=lambda: Sent(ids=("8ZyUbx",), delivered=False))
     asked: list[tuple[str, Any]] = field(default_factory=list)
 
+    answers: dict[type, Any] = field(default_factory=dict)  # a request's class → its answer
+
     def _note(self, what: str, *words: Any) -> None:
         self.asked.append((what, words))
+
+    def ask(self, request: Any) -> Any:
+        """Answer a request of the door's table: what the test wrote down, or called with it."""
+        self._note(type(request).__name__, request)
+        if isinstance(request, ReadWire) and ReadWire not in self.answers:
+            return WirePage(entries=self.frames)
+        answer = self.answers[type(request)]
+        return answer(request) if callable(answer) else answer
 
     def status(self) -> Status:
         return self.now

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from agent.door import AppStatus, Notice, Sentence, Status, WireEntry
+from agent.door.wire import ReadWire
 
 EVIL = "\x1b]0;owned\x07 a\u202egnp.exe\r\nb"
 
@@ -121,7 +122,7 @@ def test_the_wire_shows_frames_whole_and_the_oldest_first(desk: Any) -> None:
         WireEntry(at_ms=0, app_id="a", direction="sent", size=31, text=sent),
     )
     assert desk.run("wire", "--app", "a", "--limit", "5") == 0
-    assert desk.door.asked == [("wire", ("a", 5))]
+    assert desk.door.asked == [("ReadWire", (ReadWire(app_id="a", limit=5),))]
     lines = desk.said.splitlines()
     assert lines[0].endswith("→ a 31 B")
     assert lines[1] == f"  {sent}"

@@ -1,11 +1,10 @@
-"""The curve, the forecast, and the newest frames within their budget."""
+"""The curve and the forecast."""
 
 from __future__ import annotations
 
 import pytest
 
 from agent.runtime.counts import Counts
-from agent.runtime.wire import WireLog
 
 MINUTE_MS = 60_000
 NOW_MS = 1_795_225_140_000  # a whole minute
@@ -48,22 +47,3 @@ def test_no_trend_is_no_forecast() -> None:
     assert counts.forecast(NOW_MS, events=3, max_events=10) == (None, None)
     counts.add(NOW_MS, accepted=100, delivered=100)
     assert counts.forecast(NOW_MS + 1000, events=0, max_events=10) == (None, None)
-
-
-def test_the_wire_log_keeps_the_newest_within_number_and_bytes() -> None:
-    wire = WireLog(max_entries=3, max_bytes=100)
-    for number in range(5):
-        wire.add(number, "acme", "sent", b"x" * 10)
-    assert [entry.at_ms for entry in wire.entries(None, 10)] == [4, 3, 2]
-    wire.add(9, "acme", "received", b"y" * 95)
-    assert [entry.at_ms for entry in wire.entries(None, 10)] == [9]
-    wire.add(10, "other", "sent", b"z" * 500)
-    assert [entry.size for entry in wire.entries(None, 10)] == [500]
-
-
-def test_the_wire_log_tells_apps_apart() -> None:
-    wire = WireLog(max_entries=10)
-    wire.add(1, "acme", "sent", b'{"data":[]}')
-    wire.add(2, "other", "received", b"\xff")
-    assert [entry.text for entry in wire.entries("acme", 5)] == ['{"data":[]}']
-    assert wire.entries("other", 5)[0].direction == "received"
