@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.adapters.places import Places
 from agent.cli.parser import one_of, text
-from agent.cli.shell import OK, Shell, UsageFault
+from agent.cli.shell import BAD_SETTINGS, OK, Shell, UsageFault
 from agent.cli.table import rows
 from agent.settings import load, set_value
+from tracking.errors import SettingsFault
 
 if TYPE_CHECKING:
     from agent.cli.parser import Parser
@@ -48,18 +50,30 @@ def config(args: argparse.Namespace, shell: Shell) -> int:
             else:
                 shell.say(str(file))
         case "check":
-            settings = load(file, shell.env)
-            if args.json:
-                shell.json({"file": str(file), "apps": len(settings.apps), "problems": []})
-            else:
-                there = str(file) if file.exists() else f"{file} does not exist, which is fine"
-                shell.say(f"Every setting is possible. {there}")
+            return _check(file, shell, as_json=args.json)
         case "set":
             key, value = args.words
             set_value(file, key, value)
             _tell_one(key, shell, as_json=args.json)
         case _:
             _show(shell, as_json=args.json)
+    return OK
+
+
+def _check(file: Path, shell: Shell, *, as_json: bool) -> int:
+    """Say whether the settings are possible; every mistake is named at once."""
+    apps, problems = 0, []
+    try:
+        apps = len(load(file, shell.env).apps)
+    except SettingsFault as fault:
+        if not as_json:
+            raise
+        problems = str(fault).splitlines()
+    if as_json:
+        shell.json({"file": str(file), "apps": apps, "problems": problems})
+        return BAD_SETTINGS if problems else OK
+    there = str(file) if file.exists() else f"{file} does not exist, which is fine"
+    shell.say(f"Every setting is possible. {there}")
     return OK
 
 

@@ -48,6 +48,9 @@ def test_a_check_names_every_mistake_at_once_and_is_exit_78(desk: Any, file: Pat
     assert "levl" in desk.complained
     assert "max_events" in desk.complained
     assert desk.run("config", "check", "--json") == 78
+    problems = json.loads(desk.said)["problems"]
+    assert len(problems) == 2
+    assert any("levl" in problem for problem in problems)
 
 
 def test_a_value_is_set_beside_a_persons_comments(desk: Any, file: Path) -> None:
