@@ -194,7 +194,7 @@ def opening(
 ) -> bytes:
     """Encode the ``init`` that the agent puts before the first event of a session."""
     return stamp(
-        Event(kind=Kind.INIT, type="init", user_id=user_id, date_ms=date_ms),
+        opening_event(date_ms, user_id),
         wire_id=wire_id,
         received_ms=date_ms,
         session_id=session_id,
@@ -203,3 +203,8 @@ def opening(
         version=version,
         module_version=module_version,
     )
+
+
+def opening_event(date_ms: int, user_id: str | None) -> Event:
+    """Return the same before it is stamped, for a far end that is told it in other words."""
+    return Event(kind=Kind.INIT, type="init", user_id=user_id, date_ms=date_ms)

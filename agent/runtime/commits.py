@@ -11,15 +11,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from agent.adapters.outbox import Outbox
 from agent.runtime.counts import Counts
-from agent.runtime.delivery import Delivery
 from agent.runtime.departures import Departures
 from agent.runtime.desk import Desk
-from agent.runtime.intake import PROFILE, Intake
+from agent.runtime.intake import Intake
+from agent.runtime.leaving import REFUSED, Leaving
+from agent.runtime.profile import PROFILE
 from agent.runtime.report import Board
+from agent.runtime.totals import totals
 from agent.runtime.upkeep import Upkeep
 from agent.runtime.watching import Watchers
 from tracking.errors import StorageFault
@@ -28,9 +31,24 @@ log = logging.getLogger("agent.core")
 
 SLOW_COMMIT_S = 0.0015  #: From here on a commit is worth waiting for company.
 COMPANY_SHARE, MOST_COMPANY_S = 0.1, 0.002  #: Of the last commit's time, and at most.
-UNACKNOWLEDGED = "unacknowledged"  #: The reason of a dead letter that nobody refused in words.
 SETTLE_AFTER_S = 0.005  #: Acknowledgements gather so long before they are written.
 STORAGE_RETRY_S = 5.0  #: A full disk is tried again so often.
+
+
+@dataclass(slots=True)
+class Settled:
+    """What one commit took off the queues.
+
+    Attributes:
+        before: Events that every far end of their app had before it.
+        events: Taken off, once for each queue.
+        buried: App and reason → dead letters.
+
+    """
+
+    before: int = 0
+    events: int = 0
+    buried: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 class Commits:
@@ -137,8 +155,7 @@ class Commits:
                 self.watchers.changed()
             else:
                 self._retry_timer = self._loop.call_later(STORAGE_RETRY_S, self._retry)
-        for app_id in self.departures.by_app:
-            self.departures.offer(app_id)
+        self.departures.offer_all()
 
     def flush(self) -> None:
         """Commit what arrived, what was acknowledged and what is buried, in one transaction.
@@ -151,24 +168,19 @@ class Commits:
         if self._settle_timer is not None:
             self._settle_timer.cancel()
             self._settle_timer = None
-        owing = [delivery for delivery in self.departures.by_app.values() if delivery.owes]
-        dirty = [desk for desk in self.desks.values() if desk.dirty and desk.stream is not None]
-        delivered = 0
-        buried: Counter[str] = Counter()
+        owing = [way for way in self.departures.ways.values() if way.owes]
+        dirty = [desk for desk in self.desks.values() if desk.dirty and desk.lanes]
+        settled = Settled(before=self._delivered(owing))
 
         def settle() -> None:
-            nonlocal delivered
-            buried.clear()  # of a transaction that was undone
-            delivered = sum(
-                self.outbox.settle(owed.batch, owed.ids)
-                for delivery in owing
-                for owed in delivery.owed
-            )
+            settled.events = 0  # of a transaction that was undone
+            settled.buried.clear()
             now_ms = self.wall_ms()
-            for delivery in owing:
-                for one in delivery.condemned:
-                    if self.outbox.bury(one.batch, one.id, UNACKNOWLEDGED, one.detail, now_ms):
-                        buried[delivery.desk.app_id] += 1
+            for way in owing:
+                settled.events += sum(self.outbox.settle(one.batch, one.ids) for one in way.owed)
+                for one in way.condemned:
+                    if self.outbox.bury(one.batch, one.id, one.reason, one.detail, now_ms):
+                        settled.buried[way.desk.app_id, one.reason] += 1
             for desk in dirty:
                 self.outbox.keep_profile(desk.app_id, PROFILE.encode(desk.profile))
 
@@ -178,14 +190,14 @@ class Commits:
         except StorageFault:
             if owing:  # deleting may work where adding does not: a full disk and the reserve file
                 self.intake.flush(settle)
-                self._settled(owing, delivered, buried)
+                self._settled(owing, settled)
             raise
         self._last_commit_s = self._loop.time() - began_s
         for desk in dirty:
             desk.dirty = False
-        self._settled(owing, delivered, buried)
+        self._settled(owing, settled)
         if written.accepted:
-            self.counts.add(written.at_ms, accepted=written.accepted)
+            self.counts.add(written.at_ms, accepted=written.accepted, queued=written.queued)
             self.watchers.passed(self.intake.passing, written.accepted)
             for desk, _ in written.desks:
                 self.departures.offer(desk.app_id)
@@ -195,16 +207,21 @@ class Commits:
             self.board.unnote("storage")
             self.watchers.changed()
 
-    def _settled(self, owing: list[Delivery], delivered: int, buried: Mapping[str, int]) -> None:
-        for delivery in owing:
-            delivery.owed.clear()
-            delivery.condemned.clear()
-        for app_id, events in buried.items():
-            log.warning(
-                "buried events that the far end never acknowledged app=%s count=%d", app_id, events
-            )
-        if delivered:
+    def _delivered(self, owing: Iterable[Leaving]) -> int:
+        """Return how many events every far end of their app has, of the apps of these ways."""
+        desks = {way.desk.app_id: way.desk for way in owing}
+        return sum(totals(self.outbox, desk).delivered for desk in desks.values())
+
+    def _settled(self, owing: list[Leaving], settled: Settled) -> None:
+        for way in owing:
+            way.owed.clear()
+            way.condemned.clear()
+        for (app_id, reason), events in settled.buried.items():
+            what = "refused" if reason == REFUSED else "never acknowledged"
+            log.warning("buried events that the far end %s app=%s count=%d", what, app_id, events)
+        if settled.events:
             now_ms = self.wall_ms()
-            self.counts.add(now_ms, delivered=delivered)
+            delivered = max(0, self._delivered(owing) - settled.before)
+            self.counts.add(now_ms, delivered=delivered, unqueued=settled.events)
             self.board.delivered(delivered, now_ms)
             self.upkeep.settled()

@@ -22,6 +22,7 @@ from agent.rules.consent import UNTRACKED, Consent
 from agent.runtime.answering import handlers
 from agent.runtime.core import Core
 from agent.runtime.doctor import examine
+from agent.runtime.waiting import Streams
 from tracking.endpoints import Origin, Receipt
 from tracking.errors import RequestFault
 from tracking.events import Limits
@@ -110,10 +111,10 @@ class Controls:
             if not delivered.done():
                 delivered.set_result(None)
 
-        def ids(wire_ids: list[str]) -> None:
-            made.extend(wire_ids)
+        def ids(streams: Streams) -> None:
+            made.extend(streams)
             if body.wait == "delivered":
-                core.expect(wire_ids, arrived)
+                core.waiters.expect(streams, arrived)
 
         core.intake.take(
             app_id,
@@ -131,7 +132,7 @@ class Controls:
             except TimeoutError:
                 return Sent(ids=tuple(made), delivered=False)
             finally:  # also if who asked has gone
-                core.give_up_waiting(made)
+                core.waiters.give_up(made)
             return Sent(ids=tuple(made), delivered=True)
         return Sent(ids=tuple(made), delivered=False)
 
@@ -145,7 +146,7 @@ class Controls:
 
     async def retry(self, app_id: str | None) -> Status:
         core = self.core
-        if app_id is not None and app_id not in core.departures.by_app:
+        if app_id is not None and not core.departures.of(app_id):
             raise RequestFault(f"the app {app_id!r} has no far end", field="app_id", status=404)
         if core.board.pause is None:
             core.departures.go_on(app_id)
@@ -192,8 +193,7 @@ class Controls:
         core = self.core
         with core.outbox.turn():
             revived = core.outbox.revive(ids, core.means.wall_ms())
-        for app_id in core.departures.by_app:
-            core.departures.offer(app_id)
+        core.departures.offer_all()
         core.watchers.changed()
         return revived
 

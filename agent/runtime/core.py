@@ -19,7 +19,6 @@ import os
 import secrets as chance
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -38,16 +37,19 @@ from agent.runtime.counts import Counts
 from agent.runtime.departures import Departures
 from agent.runtime.desk import Desk
 from agent.runtime.farsight import Farsight, Sight
+from agent.runtime.gateway import Gateway
 from agent.runtime.halting import Halting
 from agent.runtime.housing import Housing
 from agent.runtime.identify import Naming
 from agent.runtime.intake import Intake
+from agent.runtime.leaving import Dock
 from agent.runtime.means import Means
 from agent.runtime.off_loop import off_loop
 from agent.runtime.report import Board, local_glance, snapshot
 from agent.runtime.seating import Seating
 from agent.runtime.spooling import Spooling
 from agent.runtime.upkeep import Upkeep
+from agent.runtime.waiting import Waiters
 from agent.runtime.watching import Watchers
 from agent.runtime.wire import WireLog
 from agent.settings import Settings
@@ -98,6 +100,7 @@ class Core:
         )
         self.desks: dict[str, Desk] = {}
         self.counts = Counts()
+        self.waiters = Waiters()
         bounds = settings.wire
         room = Room(bounds.max_mib * 1024 * 1024, bounds.max_days, bounds.max_entries)
         self.wire = WireLog(WireRing(places.data / "wire", room), self._wire_failed, on_death)
@@ -123,6 +126,7 @@ class Core:
         self.upkeep: Upkeep
         self.commits: Commits
         self.halting: Halting
+        self.gateway: Gateway  # made with the listeners, by the thread
         self.spooling: Spooling
         self.seating: Seating
         self.housing: Housing
@@ -188,15 +192,19 @@ class Core:
         )
         naming.intake = self.intake
         self.departures = Departures(
-            self.outbox,
-            self.settings.link,
-            self.means,
-            self.wire,
-            plan_settle=self.commits.plan_settle,
-            settle_now=self.commits.flush_quietly,
+            Dock(
+                outbox=self.outbox,
+                link=self.settings.link,
+                means=self.means,
+                wire=self.wire,
+                secrets=self.secrets,
+                waiters=self.waiters,
+                plan_settle=self.commits.plan_settle,
+                settle_now=self.commits.flush_quietly,
+                storage_failed=self.commits.failed,
+            ),
             changed=self.watchers.changed,
             on_death=self.on_death,
-            storage_failed=self.commits.failed,
         )
         self.commits.intake, self.commits.departures = self.intake, self.departures
         naming.departures = self.departures
@@ -296,7 +304,7 @@ class Core:
         return snapshot(
             self.board,
             self.desks,
-            self.departures.by_app.values(),
+            self.departures.ways.values(),
             self.outbox,
             self.counts,
             self.means.wall_ms(),
@@ -350,25 +358,6 @@ class Core:
         """Start the embedded far end, from now on with every start of the agent."""
         self.housing.keep_here()
         self.watchers.changed()
-
-    # --- waiting for the far end ---------------------------------------------------------------
-
-    def expect(self, wire_ids: list[str], arrived: Callable[[], None]) -> None:
-        """Call ``arrived`` when the far end has confirmed all of these."""
-        missing = set(wire_ids)
-
-        def one(wire_id: str) -> None:
-            missing.discard(wire_id)
-            if not missing:
-                arrived()
-
-        for wire_id in wire_ids:
-            self.departures.waiters[wire_id] = partial(one, wire_id)
-
-    def give_up_waiting(self, wire_ids: list[str]) -> None:
-        """Nobody waits for these any more; they are delivered all the same."""
-        for wire_id in wire_ids:
-            self.departures.waiters.pop(wire_id, None)
 
     # --- steering ------------------------------------------------------------------------------
 

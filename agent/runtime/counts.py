@@ -18,23 +18,41 @@ LEAST_RATE_PER_S = 0.02  #: Slower than one event in 50 s is no trend.
 
 @dataclass(slots=True)
 class Counts:
-    """Accepted and delivered per minute."""
+    """Accepted and delivered per minute; and how many copies went on and off the queues.
+
+    An event of an app with two upstreams is accepted once, delivered when both have it, and
+    stands on two queues meanwhile: it is the copies that fill the outbox.
+    """
 
     _minutes: deque[list[int]] = field(default_factory=lambda: deque(maxlen=KEPT_MINUTES))
 
-    def add(self, now_ms: int, *, accepted: int = 0, delivered: int = 0) -> None:
-        """Count events into the current minute."""
+    def add(
+        self,
+        now_ms: int,
+        *,
+        accepted: int = 0,
+        delivered: int = 0,
+        queued: int | None = None,
+        unqueued: int | None = None,
+    ) -> None:
+        """Count events into the current minute, and the copies of them: as many if not said."""
+        copies = (
+            accepted if queued is None else queued,
+            delivered if unqueued is None else unqueued,
+        )
         at = now_ms - now_ms % MINUTE_MS
         if not self._minutes or self._minutes[-1][0] != at:
-            self._minutes.append([at, 0, 0])
-        self._minutes[-1][1] += accepted
-        self._minutes[-1][2] += delivered
+            self._minutes.append([at, 0, 0, 0, 0])
+        for place, count in enumerate((accepted, delivered, *copies), 1):
+            self._minutes[-1][place] += count
 
     def minutes(self, now_ms: int) -> tuple[Minute, ...]:
         """Return the last hour, oldest first, quiet minutes left out but the current one."""
         at = now_ms - now_ms % MINUTE_MS
         since = at - (KEPT_MINUTES - 1) * MINUTE_MS
-        rows = [Minute(at_ms=m, accepted=a, delivered=d) for m, a, d in self._minutes if m >= since]
+        rows = [
+            Minute(at_ms=m, accepted=a, delivered=d) for m, a, d, *_ in self._minutes if m >= since
+        ]
         if not rows or rows[-1].at_ms != at:
             rows.append(Minute(at_ms=at, accepted=0, delivered=0))
         return tuple(rows)
@@ -44,14 +62,15 @@ class Counts:
     ) -> tuple[float | None, float | None]:
         """Return in how many seconds the outbox is full, and in how many it is drained.
 
-        At the rates of the last five minutes; each is None if it does not tend there.
+        ``events`` are copies, as the bounds count them. At the rates of the last five minutes;
+        each is None if it does not tend there.
         """
         since = now_ms - FORECAST_MINUTES * MINUTE_MS
         recent = [m for m in self._minutes if m[0] >= since - since % MINUTE_MS]
         if not recent:
             return None, None
         span_s = max(1.0, (now_ms - recent[0][0]) / 1000)
-        growth = (sum(m[1] for m in recent) - sum(m[2] for m in recent)) / span_s
+        growth = (sum(m[3] for m in recent) - sum(m[4] for m in recent)) / span_s
         if growth > LEAST_RATE_PER_S and events:
             return max(0.0, max_events - events) / growth, None
         if growth < -LEAST_RATE_PER_S and events:

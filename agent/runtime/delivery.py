@@ -14,10 +14,9 @@ Invariants:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from agent.adapters.outbox import Outbox
 from agent.adapters.segments import Batch, split
 from agent.adapters.websocket_link import WebSocketLink
 from agent.door import LinkStatus
@@ -43,10 +42,13 @@ from agent.rules.notices import (
     Settle,
     Start,
     State,
+    Stop,
 )
 from agent.rules.poison import Doubts, frames
+from agent.rules.ways import ONLY, Way
 from agent.runtime.desk import Desk
-from agent.runtime.wire import WireLog
+from agent.runtime.leaving import Condemned, Dock, Owed, Post
+from agent.runtime.wire import Direction
 from tracking.errors import StorageFault
 from tracking.nucleus import heartbeat, wrap
 
@@ -54,54 +56,30 @@ log = logging.getLogger("agent.delivery")
 
 
 @dataclass(slots=True)
-class Owed:
-    """An acknowledgement that is not written yet."""
-
-    batch: Batch
-    ids: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Condemned:
-    """An event that the far end will never acknowledge, not buried yet."""
-
-    batch: Batch
-    id: str
-    detail: str
-
-
-@dataclass(slots=True)
 class Delivery:
-    """Carries one app's events to one far end.
+    """Carries one app's events to one far end: a :class:`agent.runtime.leaving.Leaving`.
 
     Attributes:
         desk: Whose events.
+        way: Which of the app's ways out.
+        stream: Its queue.
+        dock: What all ways out share.
         endpoint: As configured, or the embedded collector's own.
         rule: Decides.
         link: Sends; its own thread.
-        outbox: Lends.
-        settle: Asks the core to write what is owed, soon.
-        settle_now: The same, at once: before anything is lent again (invariant 2).
-        storage_failed: Hears why nothing could be lent, and offers again later.
-        wall_ms: Unix milliseconds.
         doubts: Finds the events that are never acknowledged.
         owed: Acknowledgements for the core's next commit.
         condemned: Dead letters for the same.
-        waiters: Wire id → what to call when the far end has confirmed it; shared by all.
 
     """
 
     desk: Desk
+    way: Way
+    stream: int
+    dock: Dock
     endpoint: str
     rule: LinkRule
     link: WebSocketLink
-    outbox: Outbox
-    settle: Callable[[], None]
-    settle_now: Callable[[], None]
-    storage_failed: Callable[[StorageFault], None]
-    wall_ms: Callable[[], int]
-    wire: WireLog
-    waiters: dict[str, Callable[[], None]]
     doubts: Doubts
     owed: list[Owed] = field(default_factory=list)
     condemned: list[Condemned] = field(default_factory=list)
@@ -120,21 +98,40 @@ class Delivery:
     _flight: dict[int, tuple[Batch, float]] = field(default_factory=dict)
 
     @property
+    def deadline(self) -> float | None:
+        """When ``Tick`` is next wanted, monotonic seconds; None if never."""
+        return self.rule.deadline
+
+    @property
     def owes(self) -> bool:
         """Whether the next commit has something to write of this stream."""
         return bool(self.owed or self.condemned)
+
+    def start(self) -> None:
+        """Start the thread that sends."""
+        self.link.start()
+
+    def stop(self) -> None:
+        """End it; may take a moment."""
+        self.link.stop()
+
+    def aim(self, endpoint: str, now_s: float) -> None:
+        """Go somewhere else from now on."""
+        if endpoint != self.endpoint:
+            self.endpoint = endpoint
+            self.feed(Stop(), now_s)
 
     def feed(self, notice: Notice, now_s: float) -> None:
         """Give the rule a notice and carry out what it orders."""
         if isinstance(notice, Received):
             self.received_bytes += len(notice.raw)
-            self.wire.add(self.wall_ms(), self.desk.app_id, "received", notice.raw)
+            self._log_wire("received", notice.raw)
         was_live = self.rule.state is State.LIVE
         self._obey(self.rule.feed(notice, now_s), now_s)
         if self.rule.state is not self._state:
             self._changed(was_live, notice)
             self._keep_hold(now_s)
-        elif self.desk.profile.hold is not None and self.rule.proven(now_s):
+        elif self._kept_hold is not None and self.rule.proven(now_s):
             self._hold(None)
 
     def offer(self, now_s: float) -> None:
@@ -146,7 +143,7 @@ class Delivery:
 
     def begin(self, now_s: float) -> None:
         """Dial for the first time since the program's start, when what was kept allows it."""
-        hold, now_ms, backoff = self.desk.profile.hold, self.wall_ms(), self.rule.backoff
+        hold, now_ms, backoff = self._kept_hold, self._wall_ms(), self.rule.backoff
         if hold is None or hold.endpoint != self.endpoint:
             self.feed(Start(), now_s)
             return
@@ -174,20 +171,19 @@ class Delivery:
                     self._flight.clear()
                     self._lent_to = 0
                     if self.owes:
-                        self.settle_now()
+                        self.dock.settle_now()
                 case Remember(form=form):
-                    self.desk.change(form=form)
-                    self.settle()
+                    self.desk.keep(self.way.name, form=form)
+                    self.dock.plan_settle()
 
     def _lend(self, dial: int, now_s: float) -> None:
         batch = None
-        if self.desk.stream is not None:
-            try:
-                batch = self.outbox.lease(
-                    self.desk.stream, self._lent_to, MAX_BATCH_EVENTS, MAX_BATCH_BYTES
-                )
-            except StorageFault as fault:
-                self.storage_failed(fault)  # it offers again when it has tried again
+        try:
+            batch = self.dock.outbox.lease(
+                self.stream, self._lent_to, MAX_BATCH_EVENTS, MAX_BATCH_BYTES
+            )
+        except StorageFault as fault:
+            self.dock.storage_failed(fault)  # it offers again when it has tried again
         if batch is None:
             self._obey(self.rule.feed(Drained(), now_s), now_s)
             return
@@ -207,7 +203,7 @@ class Delivery:
         device = identity.device_id
         frame = heartbeat(device, device, session.session_id if session is not None else None)
         self.sent_bytes += len(frame)
-        self.wire.add(self.wall_ms(), self.desk.app_id, "sent", frame)
+        self._log_wire("sent", frame)
         self.link.heartbeat(dial, frame)
 
     def named(self) -> None:
@@ -234,7 +230,7 @@ class Delivery:
 
     def _send(self, dial: int, frame: bytes) -> None:
         self.sent_bytes += len(frame)
-        self.wire.add(self.wall_ms(), self.desk.app_id, "sent", frame)
+        self._log_wire("sent", frame)
         self.link.send(dial, frame)
 
     def _settle(self, number: int, ids: frozenset[str], whole: bool, now_s: float) -> None:
@@ -242,16 +238,15 @@ class Delivery:
         if whole:
             del self._flight[number]
         self.doubts.acknowledged(number, ids, whole=whole)
-        hold = self.desk.profile.hold
+        hold = self._kept_hold
         if hold is not None:
-            self._hold(acknowledged(hold, self.wall_ms(), self.rule.backoff, self.rule.rng))
+            self._hold(acknowledged(hold, self._wall_ms(), self.rule.backoff, self.rule.rng))
         self.latency_ms = (now_s - lent_s) * 1000
-        self.last_ack_ms = self.wall_ms()
+        self.last_ack_ms = self._wall_ms()
         self.owed.append(Owed(batch, ids))
-        self.settle()
-        if self.waiters:
-            for wire_id in self.waiters.keys() & ids:
-                self.waiters.pop(wire_id)()
+        self.dock.plan_settle()
+        if self.dock.waiters:
+            self.dock.waiters.confirmed(self.stream, ids)
 
     def _changed(self, was_live: bool, notice: Notice) -> None:
         """Keep when the state that people see began, and log the turns of the road."""
@@ -261,26 +256,42 @@ class Delivery:
             parked_for = self.rule.reason.code
         still_parked = bool(parked_for) and parked_for == self._parked_for
         if state is State.LIVE:
-            self.since_ms = self.wall_ms()
-            log.info("connected app=%s dial=%d", self.desk.app_id, self.rule.dial)
+            self.since_ms = self._wall_ms()
+            log.info("connected app=%s dial=%d", self._who, self.rule.dial)
         elif still_parked:
             pass  # an outage's later attempts do not restart it
         elif was_live or state in (State.IDLE, State.PARKED) or not self.since_ms:
-            self.since_ms = self.wall_ms()
+            self.since_ms = self._wall_ms()
         if isinstance(notice, Lost) and was_live:
-            log.info("lost the far end app=%s code=%s", self.desk.app_id, notice.fault.code)
+            log.info("lost the far end app=%s code=%s", self._who, notice.fault.code)
         if parked_for and not still_parked:
-            log.warning("parked app=%s code=%s", self.desk.app_id, parked_for)
+            log.warning("parked app=%s code=%s", self._who, parked_for)
         if state is not State.DIALING:
             self._parked_for = parked_for
 
+    @property
+    def _who(self) -> str:
+        """Whose way this is, for the log; with its name where it has one of its own."""
+        name = self.way.name
+        return self.desk.app_id if name == ONLY else f"{self.desk.app_id} upstream={name}"
+
+    def _wall_ms(self) -> int:
+        return self.dock.means.wall_ms()
+
+    def _log_wire(self, direction: Direction, frame: bytes) -> None:
+        self.dock.wire.add(self._wall_ms(), self.desk.app_id, direction, frame)
+
     # --- what outlives the program --------------------------------------------------------------
+
+    @property
+    def _kept_hold(self) -> Hold | None:
+        return self.desk.kept(self.way.name).hold
 
     def _count_start(self) -> None:
         if not self._dialled:
             self._dialled = True
-            hold, backoff, rng = self.desk.profile.hold, self.rule.backoff, self.rule.rng
-            self._hold(dialled(hold, self.endpoint, self.wall_ms(), backoff, rng))
+            hold, backoff, rng = self._kept_hold, self.rule.backoff, self.rule.rng
+            self._hold(dialled(hold, self.endpoint, self._wall_ms(), backoff, rng))
 
     def _keep_hold(self, now_s: float) -> None:
         """A state began: keep a wait that is worth it."""
@@ -288,14 +299,14 @@ class Delivery:
         if rule.state is not State.WAITING or rule.next_try is None:
             return
         wait_s, named = rule.next_try - now_s, rule.held(now_s)
-        hold = waiting(self.endpoint, rule.attempt, wait_s, self.wall_ms(), named=named)
+        hold = waiting(self.endpoint, rule.attempt, wait_s, self._wall_ms(), named=named)
         if hold is not None:
             self._hold(hold)
 
     def _hold(self, hold: Hold | None) -> None:
-        if hold != self.desk.profile.hold:
-            self.desk.change(hold=hold)
-            self.settle()
+        if hold != self._kept_hold:
+            self.desk.keep(self.way.name, hold=hold)
+            self.dock.plan_settle()
 
     def status(self, now_ms: int, now_s: float) -> LinkStatus:
         """Return what the window shows of this connection."""
@@ -305,7 +316,8 @@ class Delivery:
             next_try_ms = now_ms + round((rule.next_try - now_s) * 1000)
         return LinkStatus(
             app_id=self.desk.app_id,
-            kind="nucleus",
+            upstream=self.way.name,
+            kind=self.way.kind,
             endpoint=self.endpoint,
             state=rule.state.value,
             since_ms=self.since_ms,
@@ -319,3 +331,29 @@ class Delivery:
             in_flight=rule.in_flight,
             dials=self.dials,
         )
+
+
+def make_delivery(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> Delivery:
+    """Make a way out in the words of Nucleus; its thread is not started yet."""
+    link = dock.link
+    return Delivery(
+        desk=desk,
+        way=way,
+        stream=stream,
+        dock=dock,
+        endpoint=way.endpoint,
+        rule=LinkRule(
+            rng=dock.means.rng,
+            remembered=desk.kept(way.name).form,
+            heartbeat_s=link.heartbeat_s,
+            dial_s=link.dial_deadline_s,
+            ack_s=link.ack_timeout_s,
+        ),
+        link=WebSocketLink(
+            desk.app_id,
+            post,
+            ca_file=Path(link.ca_file) if link.ca_file else None,
+            dial_s=max(0.5, link.dial_deadline_s - 1.0),  # its sentence is the better one
+        ),
+        doubts=Doubts(fair_s=link.ack_timeout_s / 3),
+    )

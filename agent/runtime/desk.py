@@ -1,8 +1,8 @@
-"""One app at the counter: its consent, its quota, its profile, its numbers.
+"""One app at the counter: its consent, its quota, its profile, its ways out, its numbers.
 
 A desk holds what the core must know of an app between two events. It is owned by the core
-thread and never shared. What must survive a restart (ids, session) is its :class:`Profile`,
-kept in the outbox and written in the same transaction as the events that changed it.
+thread and never shared. What must survive a restart (ids, session) is its
+:class:`agent.runtime.profile.Profile`.
 """
 
 from __future__ import annotations
@@ -12,38 +12,40 @@ from dataclasses import dataclass, field
 import msgspec
 
 from agent.rules.consent import Consent
-from agent.rules.endurance import Hold
 from agent.rules.quota import Bucket
-from agent.rules.sessions import Session
-from agent.rules.stamp import Identity
+from agent.rules.ways import Language, Way
+from agent.runtime.profile import Kept, Profile
 
 MOST_RECENT_SESSIONS = 500  #: NUCLEUS.md: a session id never repeats within the last 500.
+NOTHING_KEPT = Kept()
 
 
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of an app for ever.
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A way out and its queue.
 
     Attributes:
-        identity: Its device and anonymous ids; made at its first event, after consent.
-        session: The conversation under way.
-        recent: Session ids used before, newest last.
-        form: The endpoint form that the far end accepted: ``seed`` or ``track``.
-        user_id: The last user the app named, told in an ``init`` of ours.
-        hold: How hard its far end was tried in vain; None once a link has proved itself.
+        stream: The outbox's number of it.
 
     """
 
-    identity: Identity | None = None
-    session: Session | None = None
-    recent: tuple[int, ...] = ()
-    form: str = ""
-    user_id: str | None = None
-    hold: Hold | None = None
+    way: Way
+    stream: int
 
 
 @dataclass(slots=True)
 class Desk:
-    """What the core knows of one app."""
+    """What the core knows of one app.
+
+    Attributes:
+        lanes: Its ways out, first upstream first; empty until it is allowed.
+        forgotten: Ways out that the settings no longer name but whose events are still here.
+        speaks: The languages that it may report in.
+        dirty: The profile differs from the one on disk.
+        written_ms: When the profile was last written.
+        dropped: Events that were acknowledged and not kept, because a person said no.
+
+    """
 
     app_id: str
     name: str
@@ -51,15 +53,32 @@ class Desk:
     consent: Consent
     consent_from: str
     bucket: Bucket
-    stream: int | None = None  #: The outbox's number for its one upstream; None until allowed.
+    lanes: tuple[Lane, ...] = ()
+    forgotten: tuple[Lane, ...] = ()
+    speaks: frozenset[Language] = frozenset({"nucleus"})
     profile: Profile = field(default_factory=Profile)
-    dirty: bool = False  #: The profile differs from the one on disk.
-    written_ms: int = 0  #: When the profile was last written.
+    dirty: bool = False
+    written_ms: int = 0
     knocks: int = 0
     repeats: int = 0
     refused: int = 0
+    dropped: int = 0
+
+    @property
+    def stream(self) -> int | None:
+        """The queue of its first way out; None until it is allowed."""
+        return self.lanes[0].stream if self.lanes else None
 
     def change(self, **what: object) -> None:
         """Change the profile; it is written with the next commit."""
         self.profile = msgspec.structs.replace(self.profile, **what)
         self.dirty = True
+
+    def kept(self, way: str) -> Kept:
+        """Return what is kept of one of its ways."""
+        return self.profile.ways.get(way, NOTHING_KEPT)
+
+    def keep(self, way: str, **what: object) -> None:
+        """Change what is kept of one of its ways; it is written with the next commit."""
+        kept = msgspec.structs.replace(self.kept(way), **what)
+        self.change(ways=self.profile.ways | {way: kept})

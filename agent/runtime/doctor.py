@@ -126,7 +126,7 @@ def _identity(core: Core) -> Iterator[Check]:
 
 def _links(core: Core) -> Iterator[Check]:
     now_ms = core.means.wall_ms()
-    for delivery in core.departures.by_app.values():
+    for delivery in core.departures.ways.values():
         link = delivery.status(now_ms, core.means.mono_s())
         title = f"Far end of {link.app_id}"
         if link.state == "live":

@@ -19,18 +19,22 @@ from agent.door import (
     Facts,
     Glance,
     Keeping,
+    LinkStatus,
     LiveUser,
     Notice,
     Passing,
     Pause,
     Sentence,
     Status,
+    UpstreamStatus,
 )
 from agent.rules.consent import Consent
+from agent.rules.ledger import Account, summed
 from agent.rules.sentence import sentence
 from agent.runtime.counts import Counts
-from agent.runtime.delivery import Delivery
-from agent.runtime.desk import Desk
+from agent.runtime.desk import Desk, Lane
+from agent.runtime.leaving import Leaving
+from agent.runtime.totals import by_upstream, totals
 from tracking.errors import StorageFault
 
 DAY_MS = 86_400_000
@@ -81,7 +85,7 @@ class Board:
 def snapshot(
     board: Board,
     desks: Mapping[str, Desk],
-    deliveries: Iterable[Delivery],
+    ways: Iterable[Leaving],
     outbox: Outbox,
     counts: Counts,
     now_ms: int,
@@ -92,8 +96,9 @@ def snapshot(
     pending = sum(app.pending for app in apps)
     dead = sum(app.dead for app in apps)
     board.delivered(0, now_ms)
-    links = tuple(delivery.status(now_ms, now_s) for delivery in deliveries)
-    full_in_s, drained_in_s = counts.forecast(now_ms, events=pending, max_events=board.max_events)
+    links = tuple(_link(way, outbox, now_ms, now_s) for way in ways)
+    held = sum(upstream.pending for app in apps for upstream in app.upstreams)
+    full_in_s, drained_in_s = counts.forecast(now_ms, events=held, max_events=board.max_events)
     oldest = [app.oldest_pending_ms for app in apps if app.oldest_pending_ms is not None]
     notices = tuple(board.notices.values())
     words = sentence(
@@ -123,7 +128,7 @@ def snapshot(
         links=links,
         apps=apps,
         depth=Depth(
-            events=pending,
+            events=held,
             bytes=sum(app.pending_bytes for app in apps),
             max_events=board.max_events,
             max_bytes=board.max_bytes,
@@ -156,24 +161,64 @@ def _app(desk: Desk, outbox: Outbox) -> AppStatus:
         repeats=desk.repeats,
         refused=desk.refused,
     )
-    if desk.stream is None:
+    if not desk.lanes:
         return base
-    account = outbox.account(desk.stream)
-    try:
-        pending = outbox.pending(desk.stream)
-    except StorageFault:  # the ledger is in memory; how old the oldest row is, only the disk knows
-        pending = Pending(account.pending)
+    account = totals(outbox, desk)
+    upstreams = tuple(
+        [_upstream(name, lanes, outbox) for name, lanes in by_upstream(desk).items()]
+        + [_upstream(lane.way.name, [lane], outbox, declared=False) for lane in desk.forgotten]
+    )
+    oldest = [one.oldest_pending_ms for one in upstreams if one.oldest_pending_ms is not None]
     return msgspec.structs.replace(
         base,
         accepted=account.accepted,
         delivered=account.delivered,
         pending=account.pending,
         dead=account.dead,
-        lost={reason.value: count for reason, count in account.lost.items() if count},
-        balanced=account.balanced,
-        pending_bytes=pending.bytes,
-        oldest_pending_ms=pending.oldest_ms,
+        lost=_lost(account),
+        balanced=account.balanced and all(one.balanced for one in upstreams),
+        pending_bytes=sum(one.pending_bytes for one in upstreams),
+        oldest_pending_ms=min(oldest, default=None),
+        upstreams=upstreams,
     )
+
+
+def _upstream(
+    name: str, lanes: Sequence[Lane], outbox: Outbox, *, declared: bool = True
+) -> UpstreamStatus:
+    accounts = [outbox.account(lane.stream) for lane in lanes]
+    account = summed(accounts)
+    waiting = [_pending(lane, outbox) for lane in lanes]
+    oldest = [one.oldest_ms for one in waiting if one.oldest_ms is not None]
+    return UpstreamStatus(
+        name=name,
+        kind=lanes[0].way.kind,
+        accepted=account.accepted,
+        delivered=account.delivered,
+        pending=account.pending,
+        dead=account.dead,
+        lost=_lost(account),
+        balanced=all(one.balanced for one in accounts),
+        pending_bytes=sum(one.bytes for one in waiting),
+        oldest_pending_ms=min(oldest, default=None),
+        declared=declared,
+    )
+
+
+def _pending(lane: Lane, outbox: Outbox) -> Pending:
+    try:
+        return outbox.pending(lane.stream)
+    except StorageFault:  # the ledger is in memory; how old the oldest row is, only the disk knows
+        return Pending(outbox.account(lane.stream).pending)
+
+
+def _lost(account: Account) -> dict[str, int]:
+    return {reason.value: count for reason, count in account.lost.items() if count}
+
+
+def _link(way: Leaving, outbox: Outbox, now_ms: int, now_s: float) -> LinkStatus:
+    pending = outbox.account(way.stream).pending
+    return msgspec.structs.replace(way.status(now_ms, now_s), pending=pending)
 
 
 def _facts(board: Board, desks: Iterable[Desk]) -> Facts | None:
@@ -185,16 +230,26 @@ def _facts(board: Board, desks: Iterable[Desk]) -> Facts | None:
 
 
 class _Told(msgspec.Struct, frozen=True):
-    """The parts of a wire event that a list shows."""
+    """The parts of a stored event that a list shows; of a Bucket call they are in ``call``."""
 
     id: str = ""
     type: str = ""
     name: str | None = None
     userId: str | None = None  # noqa: N815 - the wire's own word
     payload: msgspec.Raw = msgspec.Raw(b"")
+    call: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Call(msgspec.Struct, frozen=True):
+    """The same of a Bucket call, whose ids may be numbers."""
+
+    event: object = None
+    userId: object = None  # noqa: N815 - the wire's own word
+    attributes: msgspec.Raw = msgspec.Raw(b"")
 
 
 _told = msgspec.json.Decoder(_Told)
+_call = msgspec.json.Decoder(_Call)
 
 
 def passing(rows: Sequence[tuple[int, str, bytes]]) -> tuple[Passing, ...]:
@@ -202,7 +257,13 @@ def passing(rows: Sequence[tuple[int, str, bytes]]) -> tuple[Passing, ...]:
     shown = []
     for at_ms, app_id, body in rows:
         told = _told.decode(body)
-        payload = bytes(told.payload).decode("utf-8", "replace")
+        name, user_id, said = told.name, told.userId, told.payload
+        if told.call:
+            call = _call.decode(told.call)
+            name = None if call.event is None else str(call.event)
+            user_id = None if call.userId is None else str(call.userId)
+            said = call.attributes
+        payload = bytes(said).decode("utf-8", "replace")
         if len(payload) > CLIPPED_PAYLOAD:
             payload = payload[: CLIPPED_PAYLOAD - 1] + "…"
         shown.append(
@@ -211,8 +272,8 @@ def passing(rows: Sequence[tuple[int, str, bytes]]) -> tuple[Passing, ...]:
                 app_id=app_id,
                 id=told.id,
                 type=told.type,
-                name=told.name,
-                user_id=told.userId,
+                name=name,
+                user_id=user_id,
                 size=len(body),
                 payload=payload,
             )

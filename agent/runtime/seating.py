@@ -12,14 +12,15 @@ from agent.adapters.outbox import Outbox
 from agent.rules import consent
 from agent.rules.consent import Consent
 from agent.rules.quota import Bucket
+from agent.rules.ways import Way, only_way
 from agent.runtime.departures import Departures
-from agent.runtime.desk import Desk
-from agent.runtime.intake import PROFILE, Intake
+from agent.runtime.desk import Desk, Lane
+from agent.runtime.intake import Intake
 from agent.runtime.keeper import APP_ID
+from agent.runtime.lanes import forgotten_lanes, lanes_of
+from agent.runtime.profile import PROFILE
 from agent.runtime.report import Board
 from agent.settings import Settings
-
-STREAM_KEY = "nucleus"  #: The one upstream of an app, in the outbox's words.
 
 
 class Seating:
@@ -69,7 +70,7 @@ class Seating:
         self._choose_default()
         for app in self.settings.apps:
             if app.upstreams:
-                self.depart(app.id, app.upstreams[0].endpoint)
+                self.depart(app.id)
 
     def seat(self, app_id: str, name: str, version: str) -> Desk:
         """Give an app its desk, with all that is kept of it."""
@@ -89,8 +90,12 @@ class Seating:
             bucket=Bucket(rate_per_s=limits.events_per_s, burst=limits.burst),
         )
         if ruling.consent is Consent.ALLOWED:
-            desk.stream = self.outbox.stream(app_id, STREAM_KEY)
             desk.profile = PROFILE.decode(self.outbox.profile(app_id))
+            app = self.settings.app(app_id)
+            ways = (only_way(),) if app is None else app.ways
+            desk.speaks = desk.speaks if app is None else frozenset(app.speaks)
+            desk.lanes = lanes_of(desk, ways, self.outbox)
+            self._note_forgotten_ways(desk)
         self.desks[app_id] = desk
         if ruling.consent is Consent.ALLOWED:
             self.intake.name(desk)  # now, because a keyring may take its time
@@ -102,18 +107,39 @@ class Seating:
             self.seat(app_id, name, self.version)
             self._choose_default()
 
-    def depart(self, app_id: str, endpoint: str) -> None:
-        """Open an app's way out, if it may have one."""
+    def depart(self, app_id: str, endpoint: str = "") -> None:
+        """Open an app's ways out, if it may have any.
+
+        Args:
+            app_id: Whose.
+            endpoint: Where an app without an upstream of its own goes.
+
+        """
         desk = self.desks[app_id]
         if desk.consent is Consent.ALLOWED:
-            self.departures.open(desk, endpoint)
+            for lane in desk.lanes:
+                self.departures.open(desk, lane, endpoint)
+
+    def _note_forgotten_ways(self, desk: Desk) -> None:
+        """Show upstreams that the settings no longer name but whose events still wait."""
+        desk.forgotten = forgotten_lanes(desk, self.outbox)
+        for lane in desk.forgotten:
+            events = self.outbox.account(lane.stream).pending
+            self.note(
+                f"upstream.forgotten.{desk.app_id}.{lane.way.name}",
+                f"{events} events of {desk.app_id} wait for the upstream {lane.way.name},"
+                " which homing.toml no longer names: see `homing upstreams`",
+                "warning",
+            )
 
     def _seat_forgotten(self) -> None:
         """Show apps that the settings no longer name but whose events still wait."""
         for (app_id, key), account in self.outbox.accounts().items():
             if app_id in self.desks or not (account.pending or account.dead):
                 continue
-            self.seat(app_id, app_id, "").stream = self.outbox.stream(app_id, key)
+            lane = Lane(Way(name=key, upstream=key), self.outbox.stream(app_id, key))
+            desk = self.seat(app_id, app_id, "")
+            desk.lanes = (*desk.lanes, lane)
             self.note(
                 f"app.undeclared.{app_id}",
                 f"{account.pending} events of {app_id} wait, but homing.toml no longer names it",

@@ -7,16 +7,9 @@ command-line flags. Secrets are not settings: they live in the OS keyring
 
 from __future__ import annotations
 
-from agent.settings.declared import (
-    NUCLEUS,
-    App,
-    Row,
-    Settings,
-    Spec,
-    Upstream,
-    specs,
-)
+from agent.settings.declared import Row, Settings, Spec, specs
 from agent.settings.reading import load
+from agent.settings.upstreams import NUCLEUS, App, Upstream
 from agent.settings.writing import default_text, set_value, write_default
 
 __all__ = [

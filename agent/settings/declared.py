@@ -16,9 +16,9 @@ from typing import Any, Literal, NamedTuple
 from agent.settings.consent import ConsentSettings
 from agent.settings.gateway import GatewaySettings
 from agent.settings.network import NetworkSettings
+from agent.settings.upstreams import APP_DOCS, UPSTREAM_DOCS, App
 from tracking.events import Limits
 
-NUCLEUS = "wss://app.nucleus.sh"  #: Where the Nucleus upstream goes if no endpoint is named.
 KIB, MIB = 1024, 1024 * 1024
 
 Transport = Literal["unix", "loopback"]
@@ -175,42 +175,6 @@ class WireSettings:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upstream:
-    """Where an app's events go.
-
-    Attributes:
-        kind: ``nucleus``: the Nucleus tracking API, which the collector speaks too.
-        endpoint: Base of the WebSocket address, without the app's id.
-        data_api: Origin of its Data API for live users and the quick glance, empty for none.
-        token_file: File with the token for the Data API; empty: the keyring has it.
-
-    """
-
-    kind: Literal["nucleus"]
-    endpoint: str = NUCLEUS
-    data_api: str = ""
-    token_file: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class App:
-    """A local program that may report, because the settings file says so.
-
-    Attributes:
-        id: Its appId at the far end.
-        name: What people call it.
-        version: Its version, told in the ``init`` that the agent writes for it.
-        upstreams: Where its events go: none or one in this version.
-
-    """
-
-    id: str
-    name: str
-    version: str = ""
-    upstreams: tuple[Upstream, ...] = ()
-
-
 class Row(NamedTuple):
     """One line of ``homing config show``."""
 
@@ -284,12 +248,13 @@ class Settings:
         for app in self.apps:
             origin = self.origin("apps")
             for name, doc in APP_DOCS.items():
-                value = getattr(app, name)
+                value = _in_words(getattr(app, name))
                 rows.append(Row(f"apps.{app.id}.{name}", value, origin, doc, ""))
             for upstream in app.upstreams:
                 for name, doc in UPSTREAM_DOCS.items():
-                    value = getattr(upstream, name)
-                    rows.append(Row(f"apps.{app.id}.upstream.{name}", value, origin, doc, ""))
+                    value = _in_words(getattr(upstream, name))
+                    key = f"apps.{app.id}.upstreams.{upstream.name}.{name}"
+                    rows.append(Row(key, value, origin, doc, ""))
         return rows
 
 
@@ -310,23 +275,10 @@ TABLES: Mapping[str, type[Any]] = MappingProxyType(
     }
 )
 
-APP_DOCS: Mapping[str, str] = MappingProxyType(
-    {
-        "id": "The app's id at the far end: letters, digits, - and _, at most 64.",
-        "name": "What people call the app.",
-        "version": "The app's version, told in the init events that the agent writes for it.",
-    }
-)
 
-UPSTREAM_DOCS: Mapping[str, str] = MappingProxyType(
-    {
-        "kind": 'The language of the far end: "nucleus".',
-        "endpoint": "The far end's WebSocket address without the app's id; Nucleus' own when left"
-        " out.",
-        "data_api": "The far end's Data API, for live users and the quick glance.",
-        "token_file": "File with the token for the Data API, if it is not in the keyring.",
-    }
-)
+def _in_words(value: object) -> object:
+    """Show a list as people write one; anything else as it is."""
+    return ", ".join(value) if isinstance(value, tuple) else value
 
 
 def specs() -> Iterator[Spec]:

@@ -14,8 +14,10 @@ import stat
 import textwrap
 from pathlib import Path
 
-from agent.settings.declared import NUCLEUS, TABLES, Settings, Spec, specs
-from agent.settings.reading import check_text, nearest, read_file, read_value
+from agent.settings.declared import TABLES, Settings, Spec, specs
+from agent.settings.mistakes import nearest
+from agent.settings.reading import check_text, read_file, read_value
+from agent.settings.upstreams import NUCLEUS
 from tracking.errors import SettingsFault, StorageFault
 
 HEAD = """\
@@ -33,8 +35,9 @@ APPS = f"""\
 # name = "Acme Notes"
 # version = "1.0.0"         # told in the init events that the agent writes for it
 #   [[apps.upstreams]]
-#   kind = "nucleus"
-#   endpoint = "{NUCLEUS}"  # or a collector of your own: ws://127.0.0.1:7780
+#   kind = "nucleus"        # or "homing" (a collector of your own), "bucket", "bucket-bulk"
+#   name = "nucleus"        # what to call it, where there are several: all of them get everything
+#   endpoint = "{NUCLEUS}"
 #   data_api = "https://app.nucleus.sh"    # for live users and the quick glance
 #   token_file = "/path/to/token"          # if the token is not in the keyring
 """

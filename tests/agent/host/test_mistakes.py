@@ -29,7 +29,7 @@ PLACES = {
     "a timer": "loop.call_soon_threadsafe(loop.call_later, 0.01, within('def f(): wrong()')['f'])",
     "a commit": "core.outbox.append = wrong; threading.Thread(target=door.send, args='x').start()",
     "a notice of a link": (
-        "delivery = core.departures.by_app['acme-notes'];"
+        "delivery = core.departures.ways['acme-notes', 'nucleus'];"
         "type(delivery.rule).feed = wrong; door.retry()"
     ),
     "a watch": "core.watchers.newest = wrong; door.watch(print)",

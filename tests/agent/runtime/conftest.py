@@ -12,7 +12,8 @@ from agent.adapters.outbox import Bounds, Outbox
 from agent.rules.consent import Consent
 from agent.rules.quota import Bucket
 from agent.rules.stamp import Identity, MachineFacts
-from agent.runtime.desk import Desk
+from agent.rules.ways import only_way
+from agent.runtime.desk import Desk, Lane
 from agent.runtime.intake import Intake
 from tracking.endpoints import Origin, Receipt
 from tracking.events import Frame
@@ -75,7 +76,7 @@ def make_desk(outbox: Outbox, app_id: str, consent: Consent = Consent.ALLOWED) -
         bucket=Bucket(),
     )
     if consent is Consent.ALLOWED:
-        desk.stream = outbox.stream(app_id, "nucleus")
+        desk.lanes = (Lane(only_way(), outbox.stream(app_id, "nucleus")),)
         desk.change(identity=Identity(device_id=f"device-{app_id}", anon_id="xfQDpOf5gU2R"))
     return desk
 

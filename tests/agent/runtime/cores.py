@@ -107,7 +107,9 @@ class Running:
         assert receipts[0].fault is None
 
     def delivery(self, app_id: str = "acme") -> Delivery:
-        return self.core.departures.by_app[app_id]
+        (leaving,) = self.core.departures.of(app_id)
+        assert isinstance(leaving, Delivery)
+        return leaving
 
     def account(self, app_id: str = "acme") -> Any:
         stream = self.core.desks[app_id].stream

@@ -11,8 +11,9 @@ from agent.adapters.outbox import Outbox
 from agent.rules.consent import Consent
 from agent.rules.quota import Bucket
 from agent.rules.stamp import Identity
-from agent.runtime.desk import Desk
-from agent.runtime.intake import PROFILE
+from agent.rules.ways import only_way
+from agent.runtime.desk import Desk, Lane
+from agent.runtime.profile import PROFILE
 from tests.agent.runtime.conftest import Counter, make_desk
 from tracking.errors import OverQuota, RequestFault, StorageFault
 
@@ -161,7 +162,7 @@ def test_events_wait_for_an_identity_that_is_being_made(
         consent=Consent.ALLOWED,
         consent_from="settings file",
         bucket=Bucket(),
-        stream=outbox.stream("fresh", "nucleus"),
+        lanes=(Lane(only_way(), outbox.stream("fresh", "nucleus")),),
     )
     counter.desks["fresh"] = fresh
     counter.say(ONE, "fresh")

@@ -37,7 +37,7 @@ def test_a_wait_goes_on_after_a_restart_and_a_person_ends_it(folder: Path, nobod
             await until(lambda: here.delivery().rule.attempt > attempt)
             await until(lambda: here.delivery().rule.state.value == "waiting")
             told = here.core.status().links[0].next_try_ms
-            hold = here.core.desks["acme"].profile.hold
+            hold = here.core.desks["acme"].kept("nucleus").hold
             assert hold is not None
             assert told is not None
             assert abs(hold.until_ms - told) < 50
@@ -101,13 +101,13 @@ def test_a_link_that_proves_itself_clears_what_was_kept(folder: Path) -> None:
                     await until(lambda: here.delivery().rule.state.value == "live")
             async with running(folder, clocks, acme=far.endpoint) as here:
                 await until(lambda: here.delivery().rule.state.value == "live")
-                hold = here.core.desks["acme"].profile.hold
+                hold = here.core.desks["acme"].kept("nucleus").hold
                 assert hold is not None
                 assert hold.attempt == 3
                 here.delivery().rule.proof_s = 0.0  # a minute, here: at once
                 await here.report("a")
                 await until(lambda: here.account().pending == 0)
-                assert here.core.desks["acme"].profile.hold is None
+                assert here.core.desks["acme"].kept("nucleus").hold is None
             async with running(folder, clocks, acme=far.endpoint) as here:
                 assert here.delivery().dials == 1
 

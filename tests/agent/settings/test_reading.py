@@ -210,10 +210,11 @@ def test_an_impossible_app_is_refused(toml: Path, app: str, sentence: str) -> No
 @pytest.mark.parametrize(
     ("upstream", "sentence"),
     [
-        ('kind = "bucket"', '.kind: "bucket" comes with a later version, this one has "nucleus"'),
-        ('kind = "carrier pigeon"', ".kind: must be \"nucleus\", got 'carrier pigeon'"),
-        ("kind = [1]", '.kind: must be "nucleus", got [1]'),
-        ("", '.kind: must be "nucleus"'),
+        ('kind = "carrier pigeon"', ".kind: must be one of \"nucleus\", \"homing\", "),
+        ('kind = "carrier pigeon"', "got 'carrier pigeon'"),
+        ('kind = "bucket_bulk"', "did you mean bucket-bulk?"),
+        ("kind = [1]", '"bucket-bulk", got [1]'),
+        ("", '.kind: must be one of "nucleus"'),
         ('kind = "nucleus"\nendpoint = "ws://example.org"', ".endpoint: "),
         ('kind = "nucleus"\nendpoint = "wss://u:secret@example.org"', ".endpoint: "),
         ('kind = "nucleus"\nendpoint = 5', ".endpoint: must be text, got 5"),
@@ -221,7 +222,19 @@ def test_an_impossible_app_is_refused(toml: Path, app: str, sentence: str) -> No
         ('kind = "nucleus"\ntoken = "dat1_secret"', "did you mean token_file?"),
         ('kind = "nucleus"\ndata_api = "https://a.b"\ntoken_file = "dat1_secret"', "absolute path"),
         ('kind = "nucleus"\ntoken_file = "/t"', "is for a Data API, but data_api is not set"),
-        ('kind = "nucleus"\n[[apps.upstreams]]\nkind = "nucleus"', "one upstream in this version"),
+        (
+            'kind = "nucleus"\n[[apps.upstreams]]\nkind = "nucleus"',
+            'upstreams[2].name: two upstreams are named "nucleus"',
+        ),
+        ('kind = "homing"', "a collector needs its endpoint"),
+        ('kind = "homing"\nendpoint = "http://example.org"', ".endpoint: "),
+        ('kind = "bucket"\nendpoint = "wss://example.org"', ".endpoint: "),
+        ('kind = "nucleus"\nname = "a.bucket"', ".name: must be 1 to 32 letters"),
+        ('kind = "nucleus"\nname = ""', ".name: must be 1 to 32 letters"),
+        ('kind = "bucket"\nkey_file = "trk_secret"', ".key_file: must be an absolute path"),
+        ('kind = "nucleus"\nkey_file = "/k"', "is for a Bucket key"),
+        ('kind = "nucleus"\nleave_out = "init"', ".leave_out: must be a list of words"),
+        ('kind = "nucleus"\nleave_out = ["inti"]', "did you mean init?"),
     ],
 )
 def test_an_impossible_upstream_is_refused_and_no_secret_is_repeated(

@@ -145,5 +145,5 @@ def test_describing_names_every_setting_and_every_app(toml: Path) -> None:
     assert rows["link.heartbeat_s"][1:3] == (120.0, str(toml))
     assert rows["link.heartbeat_s"].bounds == "a number from 1 to 3,600"
     assert rows["outbox.max_mib"][1:3] == (256, "default")
-    assert rows["apps.acme-notes.upstream.endpoint"].value == "wss://app.nucleus.sh"
+    assert rows["apps.acme-notes.upstreams.nucleus.endpoint"].value == "wss://app.nucleus.sh"
     assert all(row.doc.endswith(".") for row in rows.values())

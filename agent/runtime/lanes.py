@@ -1,0 +1,61 @@
+"""Which queue of the outbox each way out of an app has.
+
+A queue has its way's name, with one exception. An app that had no upstream, or whose one upstream
+had no name yet, kept its events on a queue of the name :data:`agent.rules.ways.ONLY`; the first
+way that speaks Nucleus takes it over, so that nothing is left behind when a far end is named. The
+profile remembers who did, so that no other way takes it later: what waits for an upstream that
+was removed is not sent to the next one behind a person's back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.adapters.outbox import Outbox
+from agent.rules.ways import BUCKET_WAY, ONLY, Way
+from agent.runtime.desk import NOTHING_KEPT, Desk, Lane
+
+
+def lanes_of(desk: Desk, ways: Sequence[Way], outbox: Outbox) -> tuple[Lane, ...]:
+    """Return an app's ways out with their queues, and note in the profile whose each is."""
+    keys = {way.name: desk.kept(way.name).stream or way.name for way in ways}
+    heir = _heir(desk, ways, keys, outbox)
+    if heir is not None:
+        keys[heir.name] = ONLY
+    lanes = []
+    for way in ways:
+        key = keys[way.name]
+        kept = desk.kept(way.name)
+        if way.upstream and (kept.stream != key or kept.language != way.language):
+            desk.keep(way.name, stream=key, language=way.language)
+        lanes.append(Lane(way, outbox.stream(desk.app_id, key)))
+    return tuple(lanes)
+
+
+def _heir(desk: Desk, ways: Sequence[Way], keys: dict[str, str], outbox: Outbox) -> Way | None:
+    """Return the way that takes the queue over that has no owner, None if it is not to be had."""
+    accounts = outbox.accounts()
+    left = accounts.get((desk.app_id, ONLY))
+    owned = ONLY in keys.values() or any(k.stream == ONLY for k in desk.profile.ways.values())
+    if left is None or not left.accepted or owned:
+        return None
+    for way in ways:
+        if way.language == "nucleus":
+            return way if (desk.app_id, way.name) not in accounts else None
+    return None
+
+
+def forgotten_lanes(desk: Desk, outbox: Outbox) -> tuple[Lane, ...]:
+    """Return the queues of an app that wait, or hold dead letters, for no way that it has."""
+    taken = {lane.stream for lane in desk.lanes}
+    owners = {kept.stream: (name, kept) for name, kept in desk.profile.ways.items() if kept.stream}
+    found = []
+    for (app_id, key), account in outbox.accounts().items():
+        if app_id != desk.app_id or not (account.pending or account.dead):
+            continue
+        stream = outbox.stream(app_id, key)
+        if stream not in taken:
+            name, kept = owners.get(key, (key, NOTHING_KEPT))
+            language, upstream = kept.language, name.removesuffix(BUCKET_WAY)
+            found.append(Lane(Way(name=name, upstream=upstream, language=language), stream))
+    return tuple(found)
