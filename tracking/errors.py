@@ -138,7 +138,19 @@ class PacFault(Unreachable):
 
 
 class Unproven(LinkFault):
+    """The far end did not prove its name.
+
+    Args:
+        detail: What its certificate lacks.
+        why: ``name``, ``authority``, ``time``, ``protocol``, or nothing if it is something else.
+
+    """
+
     code = "link.unproven"
+
+    def __init__(self, detail: str, *, why: str = "", advice: str = "") -> None:
+        super().__init__(detail, advice=advice)
+        self.why = why
 
 
 class SignIn(LinkFault):

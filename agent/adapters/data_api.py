@@ -10,21 +10,20 @@ Any thread may ask; every call blocks for at most ``deadline_s``, plus what the 
 
 from __future__ import annotations
 
-import contextlib
 import http.client
-import io
 import re
-import socket
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from agent.adapters.patience import Patience, as_fault, receive, send_all
+from agent.adapters.patience import Patience, as_fault, send_all
+from agent.adapters.plain_get import read_response
 from agent.adapters.refusals import refusal
 from agent.adapters.roads import open_road
 from agent.adapters.tls import client_context
+from agent.adapters.ways import Ways
 from agent.rules.endpoints import parse_address
 from tracking.errors import SecretFault, Unreachable
 from tracking.nucleus import parse_ms
@@ -93,6 +92,7 @@ class DataApi:
         token: Sent as ``Authorization: <token>``, as Nucleus wants it; none if empty.
         ca_file: PEM certificates trusted beside the computer's own.
         deadline_s: For one question and its whole answer.
+        ways: Hosts, proxies and logins of this agent.
 
     Raises:
         SettingsFault: ``origin`` is not such an address.
@@ -108,6 +108,7 @@ class DataApi:
         *,
         ca_file: Path | None = None,
         deadline_s: float = 10.0,
+        ways: Ways | None = None,
     ) -> None:
         self._address = parse_address(origin, ("https", "http"))
         if token and not re.fullmatch(r"[!-~]+", token):
@@ -116,6 +117,7 @@ class DataApi:
         self._token = token
         self._ca_file = ca_file
         self._deadline_s = deadline_s
+        self._ways = ways
 
     def quickglance(self) -> Quickglance:
         """Return the last 24 hours against the 24 before.
@@ -160,7 +162,9 @@ class DataApi:
     def _get(self, question: str) -> bytes:
         address = self._address
         patience = Patience(self._deadline_s)
-        sock = open_road(address, patience, context=lambda: client_context(self._ca_file))
+        sock = open_road(
+            address, patience, context=lambda: client_context(self._ca_file), ways=self._ways
+        )
         patience.doing = "the answer"
         path = f"{address.path}/api/v1/apps/{quote(self._app_id, safe='')}/{question}"
         ask = f"GET {path} HTTP/1.1\r\nHost: {address.authority}\r\nAccept: application/json\r\n"
@@ -168,7 +172,7 @@ class DataApi:
             ask += f"Authorization: {self._token}\r\n"
         try:
             send_all(sock, f"{ask}Connection: close\r\n\r\n".encode(), patience)
-            with _read_response(sock, patience) as response:
+            with read_response(sock, patience) as response:
                 if response.status != 200:
                     after = response.getheader("retry-after")
                     raise refusal(response.status, after, response.read(2048))
@@ -211,27 +215,3 @@ def nesting(body: bytes) -> int:
             return depth
         left = left.replace(b"[]", b"")
     return DEPTH + 1
-
-
-def _read_response(
-    sock: socket.socket, patience: Patience
-) -> contextlib.closing[http.client.HTTPResponse]:
-    """Let ``http.client`` read the answer under our patience instead of a timeout per read."""
-
-    class Body(io.RawIOBase):
-        def readable(self) -> bool:
-            return True
-
-        def readinto(self, buffer: Any) -> int:
-            data = receive(sock, len(buffer), patience)
-            buffer[: len(data)] = data
-            return len(data)
-
-    class StandIn:
-        def makefile(self, mode: str) -> io.BufferedReader:
-            del mode
-            return io.BufferedReader(Body())
-
-    response = http.client.HTTPResponse(cast("socket.socket", StandIn()), method="GET")
-    response.begin()
-    return contextlib.closing(response)

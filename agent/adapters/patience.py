@@ -16,7 +16,7 @@ import ssl
 import time
 from collections.abc import Callable
 
-from tracking.errors import Fault, LinkFault, Unproven, Unreachable
+from tracking.errors import Fault, LinkFault, NoName, Silent, Unproven, Unreachable
 
 HEAD_BYTES = 16 * 1024  #: Most that a proxy or a far end may say before its answer is complete.
 END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
@@ -49,6 +49,11 @@ class Patience:
         self.given_up = given_up
         self.doing = "connecting"  #: For the sentence when patience ends.
 
+    def share(self, parts: int) -> Patience:
+        """Return a patience that ends after an equal part of what is left of this one."""
+        left_s = max(0.0, self.until - time.monotonic())
+        return Patience(left_s / parts, self.wake, self.given_up) if parts > 1 else self
+
     def wait(
         self, sock: socket.socket | None, *, write: bool = False, until: float | None = None
     ) -> None:
@@ -60,14 +65,14 @@ class Patience:
             until: An earlier end for this wait alone.
 
         Raises:
-            Unreachable: The time is over.
+            Silent: The time is over.
             Abandoned: ``given_up`` said so.
 
         """
         until = self.until if until is None else min(until, self.until)
         left_s = until - time.monotonic()
         if left_s <= 0:
-            raise Unreachable(f"{self.doing} took longer than {self.seconds:g} s")
+            raise Silent(f"{self.doing} took longer than {self.seconds:g} s")
         reads = [s for s in (self.wake, None if write else sock) if s is not None]
         writes = [sock] if write and sock is not None else []
         ready = ready_of(reads, writes, left_s)
@@ -75,6 +80,25 @@ class Patience:
             drain(self.wake)
         if self.given_up():
             raise Abandoned
+
+    def first_of(self, sockets: list[socket.socket], until: float) -> set[socket.socket]:
+        """Return those that may be written, as soon as one may, or none at ``until``.
+
+        Raises:
+            Silent: The time is over.
+            Abandoned: ``given_up`` said so.
+
+        """
+        now = time.monotonic()
+        if now >= self.until:
+            raise Silent(f"{self.doing} took longer than {self.seconds:g} s")
+        reads = [] if self.wake is None else [self.wake]
+        ready = ready_of(reads, sockets, max(0.0, min(until, self.until) - now))
+        if self.wake is not None and self.wake in ready:
+            drain(self.wake)
+        if self.given_up():
+            raise Abandoned
+        return ready - set(reads)
 
 
 def ready_of(
@@ -170,19 +194,50 @@ def as_fault(exc: Exception, where: str) -> Fault:
         case LinkFault():
             return exc
         case ssl.SSLCertVerificationError():
+            said = words(exc.verify_message or str(exc))
+            why = WHY.get(exc.verify_code, "")
+            return Unproven(f"{where} did not prove its name: {said}", why=why, advice=ADVICE[why])
+        case ssl.SSLError(reason=str(reason)) if reason in OUTDATED:
             return Unproven(
-                f"{where} did not prove its name: {words(exc.verify_message or str(exc))}",
-                advice="If it is your own far end, name its authority in ca_file.",
+                f"{where} speaks TLS too old to prove its name: {words(reason)}",
+                why="protocol",
+                advice=ADVICE["protocol"],
             )
         case ssl.SSLError():
             return Unreachable(f"{where} speaks no TLS with us: {words(exc.reason or str(exc))}")
         case socket.gaierror() | UnicodeError():
-            return Unreachable(f"there is no {words(where)} in the names", advice="Is it offline?")
+            return NoName(
+                f"there is no {words(where)} in the names",
+                advice="Is this computer offline? `homing doctor network` asks the resolver.",
+            )
         case OSError():
             reason = SAID.get(exc.errno or 0) or words(exc.strerror or type(exc).__name__)
             return Unreachable(f"{reason} ({where})")
     raise exc  # not the network's doing: a bug keeps its own traceback
 
+
+#: What OpenSSL's verification found (openssl-verification-options(1)), in four words of ours.
+WHY = {9: "time", 10: "time", 62: "name", 64: "name"} | dict.fromkeys(
+    (2, 18, 19, 20, 21), "authority"
+)
+ADVICE = {
+    "name": "The certificate is for another name: check the address.",
+    "time": "Check this computer's clock; else the far end's certificate has to be renewed.",
+    "authority": "If your organisation inspects traffic, or the far end is your own, name the"
+    " authority in link.ca_file.",
+    "protocol": "The far end, or what inspects the traffic, has to speak TLS 1.2 or newer.",
+    "": "If it is your own far end, name its authority in link.ca_file.",
+}
+OUTDATED = frozenset(
+    (
+        "UNSUPPORTED_PROTOCOL",
+        "TLSV1_ALERT_PROTOCOL_VERSION",
+        "NO_PROTOCOLS_AVAILABLE",
+        "EE_KEY_TOO_SMALL",
+        "DH_KEY_TOO_SMALL",
+        "CA_MD_TOO_WEAK",
+    )
+)  #: Of OpenSSL's reasons.
 
 SAID = {
     errno.ECONNREFUSED: "connection refused",

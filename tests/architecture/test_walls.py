@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[2]
 
 POSTS = {  # library: (where it may be imported, why only there)
     "PySide6": (("ui/", "agent/cli/start.py"), "the agent runs where there is no display"),
-    "psutil": (("agent/adapters/machine.py",), "15 ms of start, and its errors are its own"),
+    "psutil": (
+        ("agent/adapters/machine.py", "agent/adapters/battery.py"),
+        "15 ms of start, and its errors are its own",
+    ),
     "keyring": (("agent/adapters/system_keyring.py",), "it blocks, so it is asked with patience"),
     "websocket": (
         ("agent/adapters/websocket_", "agent/adapters/local_socket.py"),
@@ -29,6 +32,11 @@ POSTS = {  # library: (where it may be imported, why only there)
         ("agent/adapters/places.py", "collector/places.py"),
         "one place decides where files lie",
     ),
+    "dukpy": (
+        ("agent/adapters/pac_engine.py",),
+        "what a network's script may do is bounded in a process of its own",
+    ),
+    "jeepney": (("agent/adapters/metered.py",), "it is asked with patience, and never needed"),
     "tomlkit": (("agent/settings/writing.py",), "30 ms that only writing settings needs"),
     "rich": (("agent/cli/", "collector/cli/"), "a terminal is the command line's business"),
     "uvicorn": (("tracking/", "collector/"), "its classes run under our deadlines only there"),
@@ -53,6 +61,8 @@ POSTS = {  # library: (where it may be imported, why only there)
             "agent/client.py",
             "agent/adapters/websocket_link.py",
             "agent/adapters/secrets.py",
+            "agent/adapters/ways.py",
+            "agent/adapters/pac.py",
             "agent/adapters/system_keyring.py",
             "homing/tray.py",
             "ui/bridge.py",

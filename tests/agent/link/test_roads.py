@@ -1,4 +1,4 @@
-"""Names, addresses, proxies: the road before anyone speaks WebSocket on it."""
+"""Names, addresses and patience: the road before anyone speaks WebSocket on it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable
 
 import pytest
-from far_ends import Authority, FarEnd, Listener, RawFarEnd, hold, read_request
+from far_ends import FarEnd, Listener, RawFarEnd
 
 from agent.adapters import roads
-from agent.adapters.patience import Abandoned, Patience, as_fault, ready_of, words
+from agent.adapters.connecting import connect, in_turn, look_up, require_loopback
+from agent.adapters.patience import Abandoned, Patience, as_fault, words
 from agent.adapters.refusals import parse_retry_after, refusal
-from agent.adapters.roads import Place, connect, look_up, open_road, proxy_for, require_loopback
+from agent.adapters.roads import Place, open_road
 from agent.adapters.tls import client_context
 from agent.rules.endpoints import parse_address
-from agent.rules.link import Lost, Opened, Received
-from tracking.errors import Fault, Refused, Throttled, Unreachable
+from tracking.errors import Fault, NoName, Refused, Silent, Throttled, Unreachable
 
 Links = Callable[..., Listener]
 FarEnds = Callable[..., FarEnd]
@@ -30,140 +30,6 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-
-
-def tunnel(sock: socket.socket, asked: list[bytes]) -> None:
-    """An honest proxy that lays every road to 127.0.0.1."""
-    request = read_request(sock)
-    asked.append(request)
-    port = int(request.split(b" ")[1].rsplit(b":", 1)[1])
-    with socket.create_connection(("127.0.0.1", port)) as onward:
-        sock.sendall(b"HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n")
-        ends = {sock: onward, onward: sock}
-        while True:
-            for ready in ready_of(list(ends), [], 5):
-                data = ready.recv(65536)
-                if not data:
-                    return
-                ends[ready].sendall(data)
-
-
-# --- proxies -----------------------------------------------------------------------------------
-
-
-def test_a_far_end_behind_a_proxy_is_reached_by_connect_and_proved_through_it(
-    listener: Links,
-    far_end: FarEnds,
-    raw_far_end: RawFarEnds,
-    authority: Authority,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[bytes] = []
-    proxy = raw_far_end(lambda sock: tunnel(sock, asked))
-    there = far_end(tls=authority.server(("far.example",)))
-    monkeypatch.setenv("https_proxy", f"http://me:p%40ss@127.0.0.1:{proxy.port}")
-    here = listener(ca_file=authority.ca_file)
-    here.connect(f"wss://far.example:{there.port}/a/")
-    assert here.next() == Opened(1)
-    here.link.send(1, b'{"data":[{"id":"a1"}]}')
-    assert here.wait(Received).ids == ("a1",)
-    assert asked[0].startswith(f"CONNECT far.example:{there.port} HTTP/1.1\r\n".encode())
-    assert b"Proxy-Authorization: Basic bWU6cEBzcw==\r\n" in asked[0]  # me:p@ss
-
-
-def test_loopback_never_goes_through_a_proxy(
-    listener: Links,
-    far_end: FarEnds,
-    authority: Authority,
-    raw_far_end: RawFarEnds,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    proxy = raw_far_end(hold)
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-    plain, secure = far_end(), far_end(tls=authority.server())
-    here = listener(ca_file=authority.ca_file)
-    here.connect(plain.url + "/a/")
-    assert here.next() == Opened(1)
-    here.connect(f"wss://localhost:{secure.port}/a/")
-    assert here.next() == Opened(2)
-    assert proxy.accepted == 0
-
-
-def test_no_proxy_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
-    assert proxy_for(parse_address("wss://far.example")) is not None
-    monkeypatch.setenv("no_proxy", "other.example,far.example")
-    assert proxy_for(parse_address("wss://far.example")) is None
-    assert proxy_for(parse_address("wss://near.example")) is not None
-
-
-def test_a_proxy_is_understood_with_and_without_scheme_and_port(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    address = parse_address("wss://far.example")
-    for written, host, port in [
-        ("http://proxy.example:3128/", "proxy.example", 3128),
-        ("proxy.example:3128", "proxy.example", 3128),
-        ("http://proxy.example", "proxy.example", 80),
-    ]:
-        monkeypatch.setenv("https_proxy", written)
-        proxy = proxy_for(address)
-        assert proxy is not None
-        assert (proxy.host, proxy.port, proxy.credentials) == (host, port, "")
-
-
-@pytest.mark.parametrize("written", ["socks5://127.0.0.1:1", "https://127.0.0.1:1", "http://h:x"])
-def test_a_proxy_that_is_not_spoken_to_is_a_fault_not_plain_http(
-    monkeypatch: pytest.MonkeyPatch, written: str
-) -> None:
-    monkeypatch.setenv("https_proxy", written)
-    with pytest.raises(Unreachable) as caught:
-        proxy_for(parse_address("wss://far.example"))
-    assert "https_proxy" in caught.value.advice
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "answered 407"),
-        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "answered 502"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "answered nonsense"),
-        (b"HTTP/1.1 200 OK\r\n\r\nhello", "talks when it should be silent"),
-        (b"HTTP/1.1 200 O", "hung up before it answered"),
-    ],
-)
-def test_a_proxy_that_will_not_is_told_apart_from_the_far_end(
-    raw_far_end: RawFarEnds, monkeypatch: pytest.MonkeyPatch, answer: bytes, said: str
-) -> None:
-    def refuse(sock: socket.socket) -> None:
-        read_request(sock)
-        sock.sendall(answer)
-        sock.shutdown(socket.SHUT_WR)
-        hold(sock)
-
-    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{raw_far_end(refuse).port}")
-    with pytest.raises(Unreachable, match=said):
-        open_road(parse_address("wss://far.example"), Patience(1), context=client_context)
-
-
-def test_a_proxy_that_dies_in_the_middle_of_a_frame_is_a_lost_link(
-    listener: Links,
-    far_end: FarEnds,
-    raw_far_end: RawFarEnds,
-    authority: Authority,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[bytes] = []
-    proxy = raw_far_end(lambda sock: tunnel(sock, asked))
-    there = far_end(tls=authority.server(("far.example",)))
-    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
-    here = listener(ca_file=authority.ca_file)
-    here.connect(f"wss://far.example:{there.port}/a/")
-    assert here.next() == Opened(1)
-    here.link.send(1, b'{"data":[]}' + b" " * 200_000)
-    proxy.stop()
-    assert isinstance(here.wait(Lost).fault, Unreachable)
 
 
 # --- names and places --------------------------------------------------------------------------
@@ -183,8 +49,42 @@ def test_the_next_place_of_a_name_is_tried_when_one_is_silent(far_end: FarEnds) 
         started = time.monotonic()
         sock = connect("two.example", 1, Patience(1.0), lambda *_: places)
         assert sock.getpeername()[1] == there.port
-        assert 0.4 < time.monotonic() - started < 0.9
+        assert 0.2 < time.monotonic() - started < 0.6, "RFC 8305: a quarter of a second"
         sock.close()
+
+
+def test_the_families_of_a_name_take_turns() -> None:
+    four = [(socket.AF_INET, (f"10.0.0.{n}", 1)) for n in range(3)]
+    six = [(socket.AF_INET6, (f"fd00::{n}", 1)) for n in range(2)]
+    assert in_turn([*six, *four]) == [six[0], four[0], six[1], four[1], four[2]]
+    assert in_turn(four) == four
+    assert in_turn([]) == []
+
+
+def test_a_silent_name_is_told_before_the_time_is_over() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as stack:
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        started = time.monotonic()
+        with pytest.raises(Silent, match=r"no answer from silent\.example"):
+            connect(
+                "silent.example",
+                1,
+                Patience(0.6),
+                lambda *_: [(socket.AF_INET, full.getsockname())] * 3,
+            )
+        assert 0.3 < time.monotonic() - started < 0.55, "what is left is for asking why"
+
+
+def test_a_resolver_that_does_not_answer_is_a_missing_name_not_a_black_hole() -> None:
+    def silent(host: str, port: int, patience: Patience) -> list[Place]:
+        while True:
+            patience.wait(None)
+
+    with pytest.raises(NoName, match=r"the resolver does not answer: looking up far\.example"):
+        connect("far.example", 1, Patience(0.1), silent)
 
 
 def test_a_name_without_a_place_is_unreachable() -> None:

@@ -126,7 +126,8 @@ def test_tls_1_1_is_too_old(listener: Links, far_end: FarEnds, authority: Author
     here = listener(ca_file=authority.ca_file)
     here.connect(f"wss://localhost:{there.port}/a/")
     fault = here.wait(Lost).fault
-    assert isinstance(fault, Unreachable)
+    assert isinstance(fault, Unproven)
+    assert fault.why == "protocol"
     assert there.paths == []
 
 

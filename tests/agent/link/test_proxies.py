@@ -1,0 +1,492 @@
+"""Through proxies: found, asked, answered, and told apart from the far end behind them.
+
+The proxies here are sockets that do what a test tells them; a real one (tinyproxy) stands in
+tests/system/test_networks.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from far_ends import Authority, FarEnd, Listener, RawFarEnd, hold, read_request
+
+from agent.adapters.patience import Patience, ready_of
+from agent.adapters.proxy_login import Login
+from agent.adapters.proxy_login import digest as answer_digest
+from agent.adapters.roads import open_road
+from agent.adapters.tls import client_context
+from agent.adapters.ways import Ways, describe
+from agent.rules.contacts import Contacts
+from agent.rules.endpoints import parse_address
+from agent.rules.link import Lost, Opened, Received
+from tracking.errors import (
+    LinkFault,
+    LoginWanted,
+    NotListed,
+    PacFault,
+    ProxyFault,
+    SignIn,
+    Unreachable,
+)
+
+Links = Callable[..., Listener]
+FarEnds = Callable[..., FarEnd]
+RawFarEnds = Callable[..., RawFarEnd]
+
+FAR = parse_address("wss://far.example")
+
+
+def tunnel(sock: socket.socket, asked: list[bytes]) -> None:
+    """An honest proxy that lays every road to 127.0.0.1."""
+    request = read_request(sock)
+    asked.append(request)
+    lay(sock, request)
+
+
+def lay(sock: socket.socket, request: bytes) -> None:
+    port = int(request.split(b" ")[1].rsplit(b":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port)) as onward:
+        sock.sendall(b"HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n")
+        ends = {sock: onward, onward: sock}
+        while True:
+            for ready in ready_of(list(ends), [], 5):
+                data = ready.recv(65536)
+                if not data:
+                    return
+                ends[ready].sendall(data)
+
+
+def guarded(challenge: bytes, right: Callable[[str], bool], asked: list[bytes]) -> object:
+    """A proxy that wants a login."""
+
+    def behave(sock: socket.socket) -> None:
+        request = read_request(sock)
+        asked.append(request)
+        found = re.search(rb"(?im)^proxy-authorization: (.*)\r$", request)
+        if found and right(found[1].decode()):
+            lay(sock, request)
+        else:
+            sock.sendall(b"HTTP/1.1 407 Who is it?\r\n" + challenge + b"\r\n\r\n")
+
+    return behave
+
+
+def basic(name_and_password: str) -> Callable[[str], bool]:
+    want = "Basic " + base64.b64encode(name_and_password.encode()).decode()
+    return lambda said: said == want
+
+
+def digest(user: str, password: str) -> Callable[[str], bool]:
+    """RFC 7616 §3.4.1 by hand, so that the standard library is not compared with itself."""
+
+    def md5(text: str) -> str:
+        return hashlib.md5(text.encode()).hexdigest()
+
+    def right(said: str) -> bool:
+        field = dict(re.findall(r'(\w+)="?([^",]+)"?', said.removeprefix("Digest ")))
+        secret = md5(f"{user}:the lobby:{password}")
+        asked = md5(f"CONNECT:{field['uri']}")
+        middle = f"{field['nonce']}:{field['nc']}:{field['cnonce']}:{field['qop']}"
+        return field["username"] == user and field["response"] == md5(f"{secret}:{middle}:{asked}")
+
+    return right
+
+
+BASIC = b'Proxy-Authenticate: Basic realm="the lobby"'
+DIGEST = b'Proxy-Authenticate: Digest realm="the lobby", nonce="abc", qop="auth", algorithm=MD5'
+
+
+def through(port: int, login: Login | None = None) -> Ways:
+    return Ways(proxy=f"http://127.0.0.1:{port}", find_login=lambda _: login)
+
+
+def road(ways: Ways, port: int = 443, patience_s: float = 2.0) -> LinkFault:
+    """Return how a road fails."""
+    with pytest.raises(LinkFault) as caught:
+        open_road(
+            parse_address(f"wss://far.example:{port}"),
+            Patience(patience_s),
+            context=client_context,
+            ways=ways,
+        )
+    return caught.value
+
+
+# --- asking a proxy ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("challenge", "right"),
+    [
+        (BASIC, basic("mé:p@ss:word")),
+        (DIGEST, digest("mé", "p@ss:word")),
+        (BASIC + b"\r\n" + DIGEST, digest("mé", "p@ss:word")),
+    ],
+    ids=["basic", "digest", "the better of both"],
+)
+def test_a_far_end_behind_a_proxy_is_reached_by_connect_and_proved_through_it(
+    listener: Links,
+    far_end: FarEnds,
+    raw_far_end: RawFarEnds,
+    authority: Authority,
+    challenge: bytes,
+    right: Callable[[str], bool],
+) -> None:
+    asked: list[bytes] = []
+    proxy = raw_far_end(guarded(challenge, right, asked))  # type: ignore[arg-type]
+    there = far_end(tls=authority.server(("far.example",)))
+    ways = through(proxy.port, Login("mé", "p@ss:word"))
+    here = listener(ca_file=authority.ca_file, ways=ways)
+    here.connect(f"wss://far.example:{there.port}/a/")
+    assert here.next() == Opened(1)
+    here.link.send(1, b'{"data":[{"id":"a1"}]}')
+    assert here.wait(Received).ids == ("a1",)
+    assert asked[0].startswith(f"CONNECT far.example:{there.port} HTTP/1.1\r\n".encode())
+    assert b"Authorization" not in asked[0], "a password goes only to a proxy that wants one"
+    assert len(asked) == 2
+
+
+def test_a_login_in_the_variable_is_used_too(
+    listener: Links, far_end: FarEnds, raw_far_end: RawFarEnds, authority: Authority
+) -> None:
+    asked: list[bytes] = []
+    proxy = raw_far_end(guarded(BASIC, basic("me:p@ss"), asked))  # type: ignore[arg-type]
+    there = far_end(tls=authority.server(("far.example",)))
+    ways = Ways(env={"https_proxy": f"http://me:p%40ss@127.0.0.1:{proxy.port}"})
+    here = listener(ca_file=authority.ca_file, ways=ways)
+    here.connect(f"wss://far.example:{there.port}/a/")
+    assert here.next() == Opened(1)
+
+
+def test_a_refused_login_is_not_tried_again_and_none_is_said_to_be_wanted(
+    raw_far_end: RawFarEnds,
+) -> None:
+    asked: list[bytes] = []
+    proxy = raw_far_end(guarded(BASIC, basic("me:right"), asked))  # type: ignore[arg-type]
+    fault = road(through(proxy.port, Login("me", "wrong")))
+    assert (type(fault), str(fault)) == (LoginWanted, "the proxy 127.0.0.1 refused the login")
+    assert len(asked) == 2, "a third wrong password may lock an account"
+    fault = road(through(proxy.port))
+    assert isinstance(fault, LoginWanted)
+    assert "wants a name and a password" in str(fault)
+    assert "proxy-login" in fault.advice
+
+
+@pytest.mark.parametrize("offer", [b"NTLM", b"Negotiate\r\nProxy-Authenticate: NTLM", b""])
+def test_what_is_not_spoken_is_said_not_guessed(raw_far_end: RawFarEnds, offer: bytes) -> None:
+    asked: list[bytes] = []
+    challenge = b"Proxy-Authenticate: " + offer if offer else b"X: y"
+    proxy = raw_far_end(guarded(challenge, lambda _: False, asked))  # type: ignore[arg-type]
+    fault = road(through(proxy.port, Login("me", "p")))
+    assert isinstance(fault, LoginWanted)
+    assert "not spoken here" in str(fault)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "said"),
+    [
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", ProxyFault, "answered 502"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", ProxyFault, "answered nonsense"),
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", ProxyFault, "talks when it should be silent"),
+        (b"HTTP/1.1 200 O", Unreachable, "hung up before it answered"),
+        (b"HTTP/1.1 511 Sign In\r\n\r\n", SignIn, "answered 511"),
+        (
+            b"HTTP/1.1 302 Found\r\nLocation: http://portal.example/?u=1\r\n\r\n",
+            SignIn,
+            "answered 302 and sends to portal.example",
+        ),
+    ],
+)
+def test_a_proxy_that_will_not_is_told_apart_from_the_far_end(
+    raw_far_end: RawFarEnds, answer: bytes, kind: type[LinkFault], said: str
+) -> None:
+    def refuse(sock: socket.socket) -> None:
+        read_request(sock)
+        sock.sendall(answer)
+        sock.shutdown(socket.SHUT_WR)
+        hold(sock)
+
+    fault = road(through(raw_far_end(refuse).port))
+    assert isinstance(fault, kind)
+    assert said in str(fault)
+
+
+def test_a_proxy_that_is_not_there_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    fault = road(through(port))
+    assert isinstance(fault, ProxyFault)
+    assert f"the proxy 127.0.0.1:{port} is not reached" in str(fault)
+
+
+def test_a_proxy_that_dies_in_the_middle_of_a_frame_is_a_lost_link(
+    listener: Links, far_end: FarEnds, raw_far_end: RawFarEnds, authority: Authority
+) -> None:
+    asked: list[bytes] = []
+    proxy = raw_far_end(lambda sock: tunnel(sock, asked))
+    there = far_end(tls=authority.server(("far.example",)))
+    here = listener(ca_file=authority.ca_file, ways=through(proxy.port))
+    here.connect(f"wss://far.example:{there.port}/a/")
+    assert here.next() == Opened(1)
+    here.link.send(1, b'{"data":[]}' + b" " * 200_000)
+    proxy.stop()
+    assert isinstance(here.wait(Lost).fault, Unreachable)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "response"),
+    [
+        ("MD5", "8ca523f5e9506fed4657c9700eebdbec"),
+        ("SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
+    ],
+)
+def test_a_digest_is_the_one_of_the_rfc(algorithm: str, response: str) -> None:
+    """RFC 7616 §3.9.1."""
+    said = answer_digest(
+        "/dir/index.html",
+        f'realm="http-auth@example.org", qop="auth, auth-int", algorithm={algorithm}, '
+        'nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", '
+        'opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"',
+        Login("Mufasa", "Circle of Life"),
+        method="GET",
+        cnonce="f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ",
+    )
+    assert f'response="{response}"' in said
+    assert 'opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"' in said
+
+
+# --- finding a proxy ---------------------------------------------------------------------------
+
+
+def test_loopback_never_goes_through_a_proxy(
+    listener: Links, far_end: FarEnds, authority: Authority, raw_far_end: RawFarEnds
+) -> None:
+    proxy = raw_far_end(hold)
+    place = f"http://127.0.0.1:{proxy.port}"
+    plain, secure = far_end(), far_end(tls=authority.server())
+    for ways in (Ways(proxy=place), Ways(env={"https_proxy": place, "all_proxy": place})):
+        here = listener(ca_file=authority.ca_file, ways=ways)
+        here.connect(plain.url + "/a/")
+        assert here.next() == Opened(1)
+        here.connect(f"wss://localhost:{secure.port}/a/")
+        assert here.next() == Opened(2)
+    assert proxy.accepted == 0
+
+
+def test_gnomes_settings_are_asked_where_there_is_gsettings_and_kept_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "gsettings"
+    program.write_text(
+        "#!/bin/sh\n"
+        f"echo asked >>{tmp_path}/calls\n"
+        '[ "$*" = "list-recursively org.gnome.system.proxy" ] || exit 1\n'
+        "echo \"org.gnome.system.proxy mode 'manual'\"\n"
+        "echo \"org.gnome.system.proxy.https host 'proxy.example'\"\n"
+        "echo 'org.gnome.system.proxy.https port 3128'\n"
+    )
+    program.chmod(0o755)
+    ways = Ways(env={"PATH": f"{tmp_path}:/bin:/usr/bin"})
+    for _ in range(3):
+        assert describe(ways.wanted(FAR)) == "proxy proxy.example:3128, named by GNOME"
+    assert (tmp_path / "calls").read_text() == "asked\n"
+    ways.changed()
+    ways.wanted(FAR)
+    assert (tmp_path / "calls").read_text() == "asked\nasked\n"
+    assert describe(Ways(env=ways.env, proxy="none").wanted(FAR)) == "direct, says network.proxy"
+    monkeypatch.setattr("agent.adapters.ways.PROGRAM_S", 0.2)
+    program.write_text("#!/bin/sh\nexec sleep 9\n")
+    ways.changed()
+    assert describe(ways.wanted(FAR)) == "direct", "a program that hangs names nothing"
+
+
+def test_a_host_that_is_not_on_the_list_is_not_even_looked_up() -> None:
+    looked_up = []
+
+    def resolve(host: str, *_: object) -> list[object]:
+        looked_up.append(host)
+        return []
+
+    contacts = Contacts()
+    contacts.add("far.example", 443, "events of acme")
+    with pytest.raises(NotListed, match=r"near\.example"):
+        open_road(
+            parse_address("wss://near.example"),
+            Patience(1),
+            context=client_context,
+            resolve=resolve,  # type: ignore[arg-type]
+            ways=Ways(contacts=contacts, env={}),
+        )
+    assert looked_up == []
+    with pytest.raises(Unreachable, match="has no address"):
+        open_road(
+            FAR,
+            Patience(1),
+            context=client_context,
+            resolve=resolve,  # type: ignore[arg-type]
+            ways=Ways(contacts=contacts, env={}),
+        )
+    assert looked_up == ["far.example"]
+
+
+def test_a_proxy_is_listed_with_who_named_it() -> None:
+    contacts = Contacts()
+    contacts.add("far.example", 443, "events of acme")
+    ways = Ways(contacts=contacts, env={"https_proxy": "http://proxy.example:3128"})
+    ways.proxies_to(FAR, Patience(1))
+    assert [(row.host, row.port, row.purpose) for row in contacts.rows()] == [
+        ("far.example", 443, "events of acme"),
+        ("proxy.example", 3128, "proxy, named by https_proxy"),
+    ]
+
+
+# --- scripts -----------------------------------------------------------------------------------
+
+
+def scripted(tmp_path: Path, body: str) -> Ways:
+    file = tmp_path / "proxy.pac"
+    file.write_text(f"function FindProxyForURL(url, host) {{ {body} }}")
+    return Ways(pac=str(file))
+
+
+def test_the_proxies_that_a_script_names_are_tried_in_turn(
+    tmp_path: Path,
+    listener: Links,
+    far_end: FarEnds,
+    raw_far_end: RawFarEnds,
+    authority: Authority,
+) -> None:
+    asked: list[bytes] = []
+    proxy = raw_far_end(lambda sock: tunnel(sock, asked))
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        closed = gone.getsockname()[1]
+    there = far_end(tls=authority.server(("far.example",)))
+    ways = scripted(
+        tmp_path,
+        f'return dnsDomainIs(host, ".example") ? "PROXY 127.0.0.1:{closed}; '
+        f'PROXY 127.0.0.1:{proxy.port}" : "DIRECT";',
+    )
+    here = listener(ca_file=authority.ca_file, ways=ways, dial_s=5.0)
+    here.connect(f"wss://far.example:{there.port}/a/")
+    assert here.next() == Opened(1)
+    assert len(asked) == 1
+
+
+def test_a_script_is_fetched_once_by_http_and_sees_no_path(raw_far_end: RawFarEnds) -> None:
+    asked: list[bytes] = []
+
+    def serve(sock: socket.socket) -> None:
+        asked.append(read_request(sock))
+        body = b'function FindProxyForURL(url, host){ return "PROXY " + host + url.length + ":1"; }'
+        sock.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + body)
+        sock.close()
+
+    ways = Ways(pac=f"http://127.0.0.1:{raw_far_end(serve).port}/w/proxy.pac")
+    secret = parse_address("wss://far.example/app/my-secret-id/track")
+    for address in (secret, parse_address("wss://far.example"), FAR):
+        (proxy,) = ways.proxies_to(address, Patience(5))
+        assert proxy is not None
+        assert proxy.host == f"far.example{len('https://far.example/')}"
+    assert len(asked) == 1
+    assert asked[0].startswith(b"GET /w/proxy.pac HTTP/1.1\r\n")
+
+
+def test_a_script_learns_the_far_ends_address_and_no_other_names(tmp_path: Path) -> None:
+    looked_up = []
+
+    def resolve(host: str, port: int, _: Patience) -> list[tuple[socket.AddressFamily, object]]:
+        looked_up.append(host)
+        return [(socket.AF_INET, ("10.1.2.3", port))]
+
+    ways = scripted(
+        tmp_path,
+        'if (isInNet(host, "10.0.0.0", "255.0.0.0") && !dnsResolve("spy.example"))'
+        ' return "PROXY in.example:1; DIRECT"; return "DIRECT";',
+    )
+    found = ways.proxies_to(FAR, Patience(5), resolve)  # type: ignore[arg-type]
+    assert [proxy and proxy.host for proxy in found] == ["in.example", None]
+    assert looked_up == ["far.example"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("while (true) {}", "more time or memory"),
+        ("const all = []; while (true) all.push('x'.repeat(1e6) + all.length);", "memory"),
+        ("return require('fs').readFileSync('/etc/passwd');", "require is not defined"),
+        ("return process.env.HOME;", "process is not defined"),
+        ("return call_python('x');", "call_python is not defined"),
+        ("throw new Error('on a Monday');", "on a Monday"),
+        ("return FindProxyForURL(url, host);", "call stack"),
+        ("return 'SOCKS5 s.example:1';", "not spoken here"),
+        ("{", "SyntaxError"),
+    ],
+)
+def test_a_script_that_goes_wrong_is_a_named_fault_and_harms_nobody(
+    tmp_path: Path, body: str, said: str
+) -> None:
+    with pytest.raises(PacFault, match=re.escape(said)):
+        scripted(tmp_path, body).proxies_to(FAR, Patience(8))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.0 404 Not Found\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n<html>sign in</html>",
+        b"HTTP/1.0 200 OK\r\n\r\n" + b"//FindProxyForURL".ljust(2**20 + 1),
+        b"",
+    ],
+    ids=["not found", "no script", "too large", "nothing"],
+)
+def test_a_script_that_cannot_be_had_is_a_named_fault(
+    raw_far_end: RawFarEnds, answer: bytes
+) -> None:
+    def serve(sock: socket.socket) -> None:
+        read_request(sock)
+        sock.sendall(answer)
+        sock.close()
+
+    with pytest.raises(PacFault):
+        Ways(pac=f"http://127.0.0.1:{raw_far_end(serve).port}/p").proxies_to(FAR, Patience(5))
+    with pytest.raises(PacFault):
+        Ways(pac="/no/such/file.pac").proxies_to(FAR, Patience(5))
+
+
+@pytest.mark.parametrize(
+    ("expression", "worth"),
+    [
+        ('isPlainHostName("printer")', "true"),
+        ('isPlainHostName("a.b")', "false"),
+        ('dnsDomainIs("www.A.example", ".a.example")', "true"),
+        ('localHostOrDomainIs("www", "www.a.example")', "true"),
+        ('localHostOrDomainIs("web.a.example", "www.a.example")', "false"),
+        ('isInNet("10.2.3.4", "10.2.0.0", "255.255.0.0")', "true"),
+        ('isInNet("200.2.3.4", "200.2.0.0", "255.255.0.0")', "true"),
+        ('isInNet("10.3.3.4", "10.2.0.0", "255.255.0.0")', "false"),
+        ('convert_addr("104.16.41.2")', "1745889538"),
+        ('dnsDomainLevels("www.a.example")', "2"),
+        ('shExpMatch("http://a.example/x/y", "*/x/*")', "true"),
+        ('shExpMatch("a.example", "?.example")', "true"),
+        ('shExpMatch("a+example", "a.example")', "false"),
+        ('weekdayRange("SUN", "SAT")', "true"),
+        ("dateRange(1, 31)", "true"),
+        ('dateRange("JAN", "DEC")', "true"),
+        ("dateRange(1999)", "false"),
+        ('dateRange(1, "JAN", 1999, 31, "DEC", 2999, "GMT")', "true"),
+        ("timeRange(0, 0, 0, 23, 59, 59)", "true"),
+        ('isResolvable("elsewhere.example")', "false"),
+    ],
+)
+def test_the_functions_of_the_format_are_there(tmp_path: Path, expression: str, worth: str) -> None:
+    ways = scripted(tmp_path, f'return "PROXY is-" + String({expression}) + ".example:1";')
+    (proxy,) = ways.proxies_to(FAR, Patience(5))
+    assert proxy is not None
+    assert proxy.host == f"is-{worth}.example"
