@@ -27,6 +27,7 @@ from agent.door import Check, QueuedEvent, Sent, Status, WireEntry
 from agent.door.asking import Request as Asked
 from agent.door.table import TABLE, Line
 from agent.rules.wording import visible
+from tracking.bucket_endpoints import BucketSink, bucket_routes
 from tracking.endpoints import Sink, error_response, tracking_routes
 from tracking.errors import Fault, RequestFault
 from tracking.events import Limits
@@ -99,18 +100,25 @@ class Control(Protocol):
     async def stop(self) -> None: ...
 
 
-def make_app(control: Control, sink: Sink, limits: Limits, *, token: str = "") -> ASGIApp:
+def make_app(
+    control: Control, sink: Sink, bucket_sink: BucketSink, limits: Limits, *, token: str = ""
+) -> ASGIApp:
     """Return the ASGI application of the local socket.
 
     Args:
         control: The core.
         sink: Where events go.
+        bucket_sink: Where calls of the Bucket API go.
         limits: Of the tracking endpoints.
         token: Required of every request when the listener is loopback TCP, else empty.
 
     """
     app = Starlette(
-        routes=[*_control_routes(control), *tracking_routes(sink, limits)],
+        routes=[
+            *_control_routes(control),
+            *bucket_routes(bucket_sink, limits, cors=False, calls_only=True),
+            *tracking_routes(sink, limits),
+        ],
         exception_handlers={Fault: _on_fault, HTTPException: _on_nothing_there},
     )
     return Keyed(app, token) if token else app

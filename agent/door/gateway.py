@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from agent.door.asking import Request
@@ -12,6 +14,7 @@ class SdkLine(msgspec.Struct, frozen=True, kw_only=True):
 
     sdk: str
     line: str
+    language: Literal["nucleus", "bucket"]
 
 
 class NewToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,8 +25,8 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str  #: Its first characters, by which it is listed and revoked.
     port: int
     origins: tuple[str, ...] = ()
-    lines: tuple[SdkLine, ...] = ()
-    warnings: tuple[str, ...] = ()  #: What its origins let in besides the app.
+    lines: tuple[SdkLine, ...] = ()  #: Of the clients whose language the app may report in.
+    warnings: tuple[str, ...] = ()  #: What its origins let in besides the app, and such.
     consent: str = ""  #: The app's, as in the status; a token does not replace it.
     listening: bool = True
     why: str = ""  #: Why nobody listens, else empty.

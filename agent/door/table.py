@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from agent.door.asking import Request
+from agent.door.gateway import GiveToken, ListTokens, RevokeTokens
 from agent.door.wire import ReadWire
 
 
@@ -30,7 +31,12 @@ class Line(NamedTuple):
 
 
 #: In the order of docs/local-api.md.
-TABLE: tuple[Line, ...] = (Line("wire/read", ReadWire, reads=True),)
+TABLE: tuple[Line, ...] = (
+    Line("gateway/tokens", ListTokens, reads=True),
+    Line("gateway/give", GiveToken),
+    Line("gateway/revoke", RevokeTokens),
+    Line("wire/read", ReadWire, reads=True),
+)
 
 BY_REQUEST: Mapping[type[Request[Any]], Line] = MappingProxyType(
     {line.request: line for line in TABLE}

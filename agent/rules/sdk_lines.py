@@ -7,7 +7,7 @@ request from its line, and tests/compat runs those that npm has.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 #: The server SDKs refuse a secret key of 22 characters or fewer (BUCKET.md §1). This one opens
 #: nothing: the token in the address does.
@@ -20,11 +20,13 @@ class SdkLine(NamedTuple):
     Attributes:
         sdk: The client's own name, as its package registry has it.
         line: What to write in the app.
+        language: What it reports in.
 
     """
 
     sdk: str
     line: str
+    language: Literal["nucleus", "bucket"]
 
 
 def sdk_lines(app_id: str, port: int, token: str) -> tuple[SdkLine, ...]:
@@ -34,42 +36,51 @@ def sdk_lines(app_id: str, port: int, token: str) -> tuple[SdkLine, ...]:
     init = f'init("{app_id}", {{ endpoint: "{ws}" }})'
     server = f'secretKey: "{ANY_SECRET}", apiBaseUrl: "{http}"'
     return (
-        SdkLine("nucleus-nodejs", f"Nucleus.{init}"),
-        SdkLine("nucleus-analytics", f"Nucleus.{init}"),
-        SdkLine("astrolytics", f"astrolytics.{init}"),
+        SdkLine("nucleus-nodejs", f"Nucleus.{init}", "nucleus"),
+        SdkLine("nucleus-analytics", f"Nucleus.{init}", "nucleus"),
+        SdkLine("astrolytics", f"astrolytics.{init}", "nucleus"),
         SdkLine(
             "electron-nucleus",  # takes a host without a scheme; devMode makes it ws://
             f"require('electron-nucleus')('{app_id}', {{ endpoint: '{bare}', devMode: true }})",
+            "nucleus",
         ),
-        SdkLine("nucleus-python", f'nucleus.api_url = "{ws}"'),
-        SdkLine("NucleusSwift", f'Nucleus.shared.apiUrl = "{ws}"'),
-        SdkLine("@bucketco/node-sdk", f"new BucketClient({{ {server} }})"),
+        SdkLine("nucleus-python", f'nucleus.api_url = "{ws}"', "nucleus"),
+        SdkLine("NucleusSwift", f'Nucleus.shared.apiUrl = "{ws}"', "nucleus"),
+        SdkLine("@bucketco/node-sdk", f"new BucketClient({{ {server} }})", "bucket"),
         SdkLine(
             "@bucketco/node-sdk, from the environment",
             f"BUCKET_API_BASE_URL={http} BUCKET_SECRET_KEY={ANY_SECRET}",
+            "bucket",
         ),
-        SdkLine("@bucketco/tracking-sdk", f'bucket.init("{app_id}", {{ host: "{http}" }})'),
+        SdkLine(
+            "@bucketco/tracking-sdk", f'bucket.init("{app_id}", {{ host: "{http}" }})', "bucket"
+        ),
         SdkLine(
             "@bucketco/browser-sdk",
             f'new BucketClient({{ publishableKey: "{app_id}", apiBaseUrl: "{http}", '
             f'sseBaseUrl: "{http}" }})',
+            "bucket",
         ),
         SdkLine(
             "@reflag/node-sdk",  # without the last two it shows its key to front.reflag.com
             f'new ReflagClient({{ {server}, flagsPushUrl: "{http}/sse/server", '
             f'flagsSyncMode: "polling" }})',
+            "bucket",
         ),
         SdkLine(
             "@reflag/browser-sdk",
             f'new ReflagClient({{ publishableKey: "{app_id}", apiBaseUrl: "{http}" }})',
+            "bucket",
         ),
         SdkLine(
             "Bucket.Sdk (.NET)",  # a relative address drops what has no slash behind it
             f'new Configuration {{ SecretKey = "{ANY_SECRET}", ApiBaseUri = new Uri("{http}/") }}',
+            "bucket",
         ),
         SdkLine(
             "anything that can post",
             f'curl -H \'Content-Type: application/json\' -d \'{{"data":[{{"name":"hello"}}]}}\' '
             f"{http}/app/{app_id}/track",
+            "nucleus",
         ),
     )

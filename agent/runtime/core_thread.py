@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 from agent.adapters.keyed_lines import keyed_line_factory
 from agent.adapters.local_api import make_app
 from agent.adapters.local_socket import peer_uid
+from agent.runtime.bucket_reception import BucketReception
 from agent.runtime.control import Controls
 from agent.runtime.core import Core
+from agent.runtime.gateway_door import gateway_of
 from agent.runtime.reception import Reception
 from tracking.errors import AgentGone, Fault
 from tracking.events import Limits
@@ -178,8 +180,10 @@ class CoreThread:
         )
         self.controls = Controls(core, limits)
         reception = Reception(core.intake)
+        core.gateway = gateway = gateway_of(core, reception, limits)
+        calls = BucketReception(core.intake, gateway.app_of_digest)
         listener = Listener(
-            make_app(self.controls, reception, limits, token=self._token),
+            make_app(self.controls, reception, calls, limits, token=self._token),
             limits=limits,
             max_connections=chosen.connections,
             allow=self._allow,
@@ -192,12 +196,13 @@ class CoreThread:
         )
         try:
             await listener.on_socket(self._sock)
+            await gateway.open()
             self._ready.set_result(None)
             log.info("ready address=%s", core.board.address)
             await core.stopping.wait()
         finally:
             core.rest()
-            await listener.drain(DRAIN_S)
+            await asyncio.gather(listener.drain(DRAIN_S), gateway.close())
             await core.close()
 
     def _allow(self, transport: asyncio.BaseTransport) -> bool:

@@ -18,12 +18,13 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import secrets as chance
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from agent.adapters.gateway_app import make_gateway_app, methods_at
 from agent.adapters.gateway_protocol import Gatehouse
@@ -54,16 +55,20 @@ from tracking.serving import Listener
 if TYPE_CHECKING:
     import socket
 
-    from agent.runtime.answering import Handlers
-    from agent.runtime.core import Core
 
 log = logging.getLogger("agent.gateway")
 
-FILE = "gateway.json"  #: In the state folder.
 RETRY_S = 15.0  #: How often a taken port is tried again.
 GOODBYE_S = 0.5  #: How long one who is sent away may take to go.
 DRAIN_S = 1.0
 WS_PING_S = 300.0  #: As on the local socket: the idle limit is ten minutes.
+
+
+class Standing(NamedTuple):
+    """What an app may do."""
+
+    consent: str
+    speaks: frozenset[str]
 
 
 class Notes(Protocol):
@@ -84,7 +89,8 @@ class Gateway:
         connections: At the same time.
         port: What a person set, 0 to keep the one that was chosen.
         notes: What a person is shown.
-        consent_of: Says what an app may do, as the status names it.
+        standing_of: Says what an app may do: its consent, as the status names it, and the
+            languages in which it may report.
         wall_ms: Unix milliseconds.
         deadlines: ``header_s``, ``body_s`` and ``idle_s`` of the listener, if not its own.
 
@@ -100,7 +106,7 @@ class Gateway:
         connections: int,
         port: int,
         notes: Notes,
-        consent_of: Callable[[str], str],
+        standing_of: Callable[[str], Standing],
         wall_ms: Callable[[], int],
         deadlines: dict[str, float] | None = None,
     ) -> None:
@@ -109,7 +115,7 @@ class Gateway:
         self.connections = connections
         self.chosen_port = port
         self.notes = notes
-        self.consent_of = consent_of
+        self.standing_of = standing_of
         self.wall_ms = wall_ms
         self.deadlines: dict[str, Any] = dict(deadlines or {})
         self.why = ""  #: Why nobody listens although there are tokens.
@@ -152,6 +158,14 @@ class Gateway:
         async with self._turn:
             await self._stop()
 
+    def app_of_digest(self, digest: str) -> str | None:
+        """Return the app that the token with this SHA-256 opens."""
+        opened = None
+        for grant in self._tokens.grants if self._tokens else ():
+            if hmac.compare_digest(grant.digest, digest):
+                opened = grant.app_id
+        return opened
+
     # --- what a person asks --------------------------------------------------------------------
 
     async def give(self, request: GiveToken) -> NewToken:
@@ -185,6 +199,13 @@ class Gateway:
                 await self._listen(fresh)
             self._warn_of_origins()
         log.info("gave a gateway token app=%s origins=%d", grant.app_id, len(grant.origins))
+        standing = self.standing_of(grant.app_id)
+        warned = list(warnings_of(grant.origins))
+        if len(standing.speaks) == 1:
+            warned.append(
+                f"it may report in the words of {min(standing.speaks).capitalize()} only; "
+                "`speaks` in homing.toml says so"
+            )
         return NewToken(
             app_id=grant.app_id,
             token=token,
@@ -192,11 +213,12 @@ class Gateway:
             port=self.port,
             origins=grant.origins,
             lines=tuple(
-                SdkLine(sdk=one.sdk, line=one.line)
+                SdkLine(sdk=one.sdk, line=one.line, language=one.language)
                 for one in sdk_lines(grant.app_id, self.port, token)
+                if one.language in standing.speaks
             ),
-            warnings=warnings_of(grant.origins),
-            consent=self.consent_of(grant.app_id),
+            warnings=tuple(warned),
+            consent=standing.consent,
             listening=self.listening,
             why=self.why,
         )
@@ -340,18 +362,3 @@ class Gateway:
 def _close(sockets: list[socket.socket]) -> None:
     for sock in sockets:
         sock.close()
-
-
-def handlers(core: Core) -> Handlers:
-    """Return who answers the requests of ``agent.door.gateway``."""
-
-    async def give(request: GiveToken) -> NewToken:
-        return await core.gateway.give(request)
-
-    async def show(request: ListTokens) -> GatewayStatus:
-        return await core.gateway.show(request)
-
-    async def revoke(request: RevokeTokens) -> Revoked:
-        return await core.gateway.revoke(request)
-
-    return {GiveToken: give, ListTokens: show, RevokeTokens: revoke}

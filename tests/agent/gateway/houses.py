@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from agent.adapters.gateway_protocol import NOTHING_HERE
 from agent.door.gateway import GiveToken, ListTokens, NewToken, Revoked, RevokeTokens
-from agent.runtime.gateway import Gateway
+from agent.runtime.gateway import Gateway, Standing
 from tracking.bucket import Batch
 from tracking.bucket_endpoints import BucketKey, Repeat
 from tracking.errors import Fault
@@ -118,7 +118,7 @@ class House:
                 self.kept,
                 chosen.pop("limits", Limits()),
                 notes=self.board,
-                consent_of=lambda app_id: "allowed",
+                standing_of=lambda _: Standing("allowed", frozenset({"nucleus", "bucket"})),
                 wall_ms=lambda: self.now_ms,
                 **chosen,
             )
@@ -143,8 +143,15 @@ class House:
         listener = self.gateway._listener
         return 0 if listener is None else len(listener.connections)
 
+    async def _rest(self) -> None:
+        """Let what served the last connections come to its end."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=5)
+
     def close(self) -> None:
         self.run(self.gateway.close())
+        self.run(self._rest())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
         self.loop.close()

@@ -1,0 +1,77 @@
+"""The gateway of one core: made of what the core has, and asked through the door."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.door.gateway import (
+    GatewayStatus,
+    GiveToken,
+    ListTokens,
+    NewToken,
+    Revoked,
+    RevokeTokens,
+)
+from agent.rules.consent import Consent
+from agent.runtime.bucket_reception import GatewayReception
+from agent.runtime.gateway import Gateway, Standing
+from tracking.events import Limits
+
+if TYPE_CHECKING:
+    from agent.runtime.answering import Handlers
+    from agent.runtime.core import Core
+    from agent.runtime.reception import Reception
+
+FILE = "gateway.json"  #: In the state folder.
+
+
+class _Shown:
+    """Notes of the gateway on the core's board."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+
+    def note(self, code: str, text: str, severity: str) -> None:
+        self.core.note(code, text, severity)
+
+    def unnote(self, code: str) -> None:
+        if code in self.core.board.notices:
+            self.core.board.unnote(code)
+            self.core.watchers.changed()
+
+
+def gateway_of(core: Core, reception: Reception, limits: Limits) -> Gateway:
+    """Return the gateway of a core, not opened yet."""
+
+    def standing_of(app_id: str) -> Standing:
+        desk = core.desks.get(app_id)
+        if desk is None:
+            return Standing(Consent.PENDING.value, frozenset({"nucleus", "bucket"}))
+        return Standing(desk.consent.value, frozenset(desk.speaks))
+
+    return Gateway(
+        core.places.state / FILE,
+        reception,
+        GatewayReception(core.intake),
+        limits,
+        connections=core.settings.limits.connections,
+        port=core.settings.gateway.port,
+        notes=_Shown(core),
+        standing_of=standing_of,
+        wall_ms=core.means.wall_ms,
+    )
+
+
+def handlers(core: Core) -> Handlers:
+    """Return who answers the requests of ``agent.door.gateway``."""
+
+    async def give(request: GiveToken) -> NewToken:
+        return await core.gateway.give(request)
+
+    async def show(request: ListTokens) -> GatewayStatus:
+        return await core.gateway.show(request)
+
+    async def revoke(request: RevokeTokens) -> Revoked:
+        return await core.gateway.revoke(request)
+
+    return {GiveToken: give, ListTokens: show, RevokeTokens: revoke}
