@@ -23,7 +23,7 @@ from agent.adapters.plain_get import read_response
 from agent.adapters.refusals import refusal
 from agent.adapters.roads import open_road
 from agent.adapters.tls import client_context
-from agent.adapters.ways import Ways
+from agent.adapters.atlas import Atlas
 from agent.rules.endpoints import parse_address
 from tracking.errors import SecretFault, Unreachable
 from tracking.nucleus import parse_ms
@@ -92,7 +92,7 @@ class DataApi:
         token: Sent as ``Authorization: <token>``, as Nucleus wants it; none if empty.
         ca_file: PEM certificates trusted beside the computer's own.
         deadline_s: For one question and its whole answer.
-        ways: Hosts, proxies and logins of this agent.
+        atlas: Hosts, proxies and logins of this agent.
 
     Raises:
         SettingsFault: ``origin`` is not such an address.
@@ -108,7 +108,7 @@ class DataApi:
         *,
         ca_file: Path | None = None,
         deadline_s: float = 10.0,
-        ways: Ways | None = None,
+        atlas: Atlas | None = None,
     ) -> None:
         self._address = parse_address(origin, ("https", "http"))
         if token and not re.fullmatch(r"[!-~]+", token):
@@ -117,7 +117,7 @@ class DataApi:
         self._token = token
         self._ca_file = ca_file
         self._deadline_s = deadline_s
-        self._ways = ways
+        self._atlas = atlas
 
     def quickglance(self) -> Quickglance:
         """Return the last 24 hours against the 24 before.
@@ -163,7 +163,7 @@ class DataApi:
         address = self._address
         patience = Patience(self._deadline_s)
         sock = open_road(
-            address, patience, context=lambda: client_context(self._ca_file), ways=self._ways
+            address, patience, context=lambda: client_context(self._ca_file), atlas=self._atlas
         )
         patience.doing = "the answer"
         path = f"{address.path}/api/v1/apps/{quote(self._app_id, safe='')}/{question}"

@@ -2,7 +2,7 @@
 
 Only the far end's own host is asked, by plain HTTP on port 80, with nothing of ours in the
 question; never a vendor's address. At most one question per host and five seconds
-(``agent.adapters.ways``), never for this machine, and not at all with ``network.portal_check =
+(``agent.adapters.atlas``), never for this machine, and not at all with ``network.portal_check =
 "off"``. What the answer means is ``agent.rules.portal``'s to say.
 """
 
@@ -13,7 +13,7 @@ import time
 from agent.adapters.connecting import Resolve, connect
 from agent.adapters.patience import Patience
 from agent.adapters.plain_get import get_page
-from agent.adapters.ways import Ways
+from agent.adapters.atlas import Atlas
 from agent.rules.endpoints import Address, is_loopback
 from agent.rules.portal import Answered, portal_sign, worth_asking
 from tracking.errors import LinkFault, SignIn, Unreachable
@@ -24,7 +24,7 @@ MOST_BYTES = 16 * 1024
 
 
 def explained(
-    address: Address, fault: LinkFault, patience: Patience, ways: Ways, resolve: Resolve
+    address: Address, fault: LinkFault, patience: Patience, atlas: Atlas, resolve: Resolve
 ) -> LinkFault:
     """Return ``fault``, or :class:`SignIn` if a portal shows itself.
 
@@ -32,11 +32,11 @@ def explained(
         Abandoned: Nobody wants to know any more.
 
     """
-    if not ways.portal_check or not address.secure or is_loopback(address.host):
+    if not atlas.portal_check or not address.secure or is_loopback(address.host):
         return fault
     if not worth_asking(fault):
         return fault
-    sign = ways.portal(address.host, lambda: _ask(address, fault, patience, resolve))
+    sign = atlas.portal(address.host, lambda: _ask(address, fault, patience, resolve))
     if not sign:
         return fault
     return SignIn(

@@ -3,7 +3,7 @@
 Everything here works on non-blocking sockets and waits in one place,
 :class:`agent.adapters.patience.Patience`, so that a far end which drips one byte a second gains
 nothing by it, and a person who quits is not kept waiting. Whatever leaves the agent leaves through
-:func:`open_road`; what stands on the way (:class:`~agent.adapters.ways.Ways`) is asked there.
+:func:`open_road`; what stands on the way (:class:`~agent.adapters.atlas.Atlas`) is asked there.
 
 Traps that shaped it:
     - ``socket.create_connection`` gives every address the whole timeout, ``ssl`` gives every
@@ -26,7 +26,7 @@ from agent.adapters.pac import shake_hands
 from agent.adapters.patience import Patience, as_fault
 from agent.adapters.portal import explained
 from agent.adapters.proxy_login import lay_through
-from agent.adapters.ways import Ways
+from agent.adapters.atlas import Atlas
 from agent.rules.endpoints import Address
 from agent.rules.proxies import Proxy
 from tracking.errors import LinkFault, ProxyFault, Unreachable
@@ -40,7 +40,7 @@ def open_road(
     *,
     context: Callable[[], ssl.SSLContext],
     resolve: Resolve = look_up,
-    ways: Ways | None = None,
+    atlas: Atlas | None = None,
 ) -> socket.socket:
     """Return a connected socket that does not block, with TLS done if the address asks for it.
 
@@ -49,7 +49,7 @@ def open_road(
         patience: Covers everything.
         context: Gives the TLS context; asked only if TLS is spoken.
         resolve: Name to places.
-        ways: Hosts, proxies and logins of this agent; the environment's proxies if None.
+        atlas: Hosts, proxies and logins of this agent; the environment's proxies if None.
 
     Raises:
         LinkFault: Not allowed, no road, or the far end did not prove its name.
@@ -58,13 +58,13 @@ def open_road(
         Abandoned: Nobody wants it any more.
 
     """
-    ways = ways or Ways()
-    ways.require(address.host)
-    proxies = ways.proxies_to(address, patience, resolve)
+    atlas = atlas or Atlas()
+    atlas.require(address.host)
+    proxies = atlas.proxies_to(address, patience, resolve)
     direct = proxies == (None,)
     sock: socket.socket | None = None
     try:
-        sock = _laid(address, proxies, patience, resolve, ways)
+        sock = _laid(address, proxies, patience, resolve, atlas)
         if not address.secure:
             require_loopback(address.host, str(sock.getpeername()[0]))
             return sock
@@ -78,7 +78,7 @@ def open_road(
             sock.close()
         fault = as_fault(exc, address.host) if isinstance(exc, OSError) else exc
         if direct and isinstance(fault, LinkFault):
-            fault = explained(address, fault, patience, ways, resolve)
+            fault = explained(address, fault, patience, atlas, resolve)
         if fault is exc:
             raise
         raise fault from exc
@@ -90,7 +90,7 @@ def _laid(
     proxies: tuple[Proxy | None, ...],
     patience: Patience,
     resolve: Resolve,
-    ways: Ways,
+    atlas: Atlas,
 ) -> socket.socket:
     """Lay the road through the first proxy that can; a login that is wanted ends the search."""
     last: Unreachable | None = None
@@ -99,13 +99,13 @@ def _laid(
         try:
             if proxy is None:
                 return connect(address.host, address.port, mine, resolve)
-            ways.require(proxy.host)
+            atlas.require(proxy.host)
             return lay_through(
                 proxy,
                 address,
                 mine,
                 dial=partial(_to_proxy, proxy, mine, resolve),
-                login=partial(ways.login, proxy),
+                login=partial(atlas.login, proxy),
             )
         except Unreachable as fault:
             last = fault

@@ -38,7 +38,7 @@ from agent.adapters.patience import Abandoned, Patience, drain, ready_of, words
 from agent.adapters.patience import as_fault as road_fault
 from agent.adapters.roads import Place, Resolve, look_up, open_road
 from agent.adapters.tls import client_context
-from agent.adapters.ways import Ways
+from agent.adapters.atlas import Atlas
 from agent.adapters.websocket_wire import BINARY, PING, PONG, TEXT, Frames, Wire
 from agent.rules.endpoints import parse_address
 from agent.rules.notices import Heard, Lost, Notice, Opened, Received
@@ -81,7 +81,7 @@ class WebSocketLink:
         read_s: A frame or message that has begun must end within this.
         send_s: Without any progress for so long, sending has failed.
         resolve: Name to places; replaced in tests.
-        ways: Hosts, proxies and logins of this agent.
+        atlas: Hosts, proxies and logins of this agent.
 
     Attributes:
         sent_bytes: Frames sent since the start, as on the wire but for TLS. Written by the
@@ -100,7 +100,7 @@ class WebSocketLink:
         read_s: float = 30.0,
         send_s: float = 30.0,
         resolve: Resolve = look_up,
-        ways: Ways | None = None,
+        atlas: Atlas | None = None,
     ) -> None:
         self.name = name
         self.sent_bytes = 0
@@ -109,7 +109,7 @@ class WebSocketLink:
         self._ca_file = ca_file
         self._dial_s, self._read_s, self._send_s = dial_s, read_s, send_s
         self._resolve = resolve
-        self._ways = ways
+        self._atlas = atlas
         self._context: ssl.SSLContext | None = None
         self._inbox: deque[_Dial | _Send | _HangUp] = deque()
         self._unwanted = 0  # dials up to this one were hung up
@@ -238,7 +238,7 @@ class WebSocketLink:
         patience = Patience(self._dial_s, self._wake_out, lambda: self._given_up(dial))
         address = parse_address(url)
         sock = open_road(
-            address, patience, context=self._tls, resolve=self._look_up, ways=self._ways
+            address, patience, context=self._tls, resolve=self._look_up, atlas=self._atlas
         )
         self._wire = Wire(url, sock, patience, read_s=self._read_s, send_s=self._send_s)
         self._post(Opened(dial))

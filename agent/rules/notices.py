@@ -117,6 +117,11 @@ class Slept:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """The network changed: an address or a route came or went, or a proxy's login did."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed; wanted at ``LinkRule.deadline``."""
 
@@ -146,6 +151,13 @@ class Lease:
 @dataclass(frozen=True, slots=True)
 class SendHeartbeat:
     """Send one heartbeat, and a ping beside it: one of the two is always answered."""
+
+    dial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Ask for a sign of life without giving one: is this connection still there?"""
 
     dial: int
 
@@ -190,6 +202,7 @@ Notice = (
     | Leased
     | Drained
     | Slept
+    | Moved
     | Tick
 )
-Order = Dial | HangUp | Lease | SendHeartbeat | Settle | Release | Remember
+Order = Dial | HangUp | Lease | SendHeartbeat | Probe | Settle | Release | Remember

@@ -40,10 +40,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.rules.backoff import Backoff
+from agent.rules.link import MOVE_S, MOVED_ATTEMPT
 from agent.rules.notices import (
     Drained,
     Lease,
     Lost,
+    Moved,
     Offered,
     Release,
     Restarted,
@@ -56,7 +58,7 @@ from agent.rules.notices import (
 )
 from agent.rules.questions import Ask, Bury, Cancel, Lent, Notice, Order, Taken, Unfit
 from agent.rules.verdict import Wait, verdict
-from tracking.errors import Bug, Fault, Refused, Throttled, Unreachable
+from tracking.errors import Bug, Fault, LoginWanted, Refused, Throttled, Unreachable
 
 STREAK = 20  #: Culprits in a row with nothing taken between them.
 
@@ -105,6 +107,7 @@ class PostingRule:
     _piece: tuple[int, int] | None = None  # under way, as question ``asked``
     _answer_by: float = 0.0
     _streak: int = 0
+    _may_move: float = float("-inf")  # not sooner does a change of the network count again
 
     @property
     def deadline(self) -> float | None:
@@ -160,6 +163,8 @@ class PostingRule:
                 return orders
             case Slept():
                 return self._wake(now)
+            case Moved():
+                return self._move(now)
             case Tick():
                 return self._tick(now)
 
@@ -216,6 +221,24 @@ class PostingRule:
         if not orders:  # nothing is under way, but the connection kept open is a dead one
             return [Cancel(self.asked)] if self.state is State.LIVE else []
         self.state, self.next_try = State.WAITING, now + self.rng() * self.wake_s
+        return orders
+
+    def _move(self, now: float) -> list[Order]:
+        """The road is another one (``agent.rules.link``, invariant 10)."""
+        waits = self.state is State.PARKED and isinstance(self.reason, LoginWanted)
+        if self.state is State.IDLE or (self.state is State.PARKED and not waits):
+            return []
+        at = max(now, self._may_move)
+        if at > now and self._piece is not None:
+            return []
+        if now >= self._may_move:
+            self.attempt = min(self.attempt, MOVED_ATTEMPT)
+            self._may_move = now + MOVE_S
+        if self.state is State.PARKED:
+            self.state, self.next_try = State.WAITING, None
+        orders = self._wake(now)
+        if self.state is State.WAITING and self.next_try is not None:
+            self.next_try = max(self._told, min(self.next_try, at + self.rng()))
         return orders
 
     def _cut(self) -> list[Order]:
@@ -311,12 +334,12 @@ class PostingRule:
         orders = self._release()
         self.reason = fault
         match verdict(fault, dialing=True):
-            case Wait(floor_s=floor_s, named=named):
-                if named:
-                    self._told = now + floor_s
-                wait_s = self.backoff.wait_s(self.attempt, self.rng, floor_s=floor_s)
+            case Wait() as wait:
+                if wait.named:
+                    self._told = now + wait.floor_s
+                wait_s = wait.next_s(self.backoff, self.attempt, self.rng)
                 self.state, self.next_try = State.WAITING, now + wait_s
-                self.attempt += 1
+                self.attempt += not wait.steady
             case park:
                 self.state, self.next_try = State.PARKED, None
                 if park.floor_s is not None:

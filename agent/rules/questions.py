@@ -12,6 +12,7 @@ from agent.rules.notices import (
     Drained,
     Lease,
     Lost,
+    Moved,
     Offered,
     Release,
     Restarted,
@@ -98,5 +99,18 @@ class Bury:
     words: str
 
 
-Notice = Start | Restarted | Stop | Offered | Lent | Drained | Taken | Unfit | Lost | Slept | Tick
+Notice = (
+    Start
+    | Restarted
+    | Stop
+    | Offered
+    | Lent
+    | Drained
+    | Taken
+    | Unfit
+    | Lost
+    | Slept
+    | Moved
+    | Tick
+)
 Order = Lease | Ask | Cancel | Settle | Bury | Release

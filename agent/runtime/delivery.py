@@ -34,6 +34,7 @@ from agent.rules.notices import (
     Notice,
     Offered,
     Order,
+    Probe,
     Received,
     Release,
     Remember,
@@ -164,6 +165,8 @@ class Delivery:
                     self._lend(dial, now_s)
                 case SendHeartbeat(dial=dial):
                     self._heartbeat(dial)
+                case Probe(dial=dial):
+                    self.link.ping(dial)
                 case Settle(batch=number, ids=ids, whole=whole):
                     self._settle(number, ids, whole, now_s)
                 case Release():

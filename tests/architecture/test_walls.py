@@ -61,7 +61,7 @@ POSTS = {  # library: (where it may be imported, why only there)
             "agent/client.py",
             "agent/adapters/websocket_link.py",
             "agent/adapters/secrets.py",
-            "agent/adapters/ways.py",
+            "agent/adapters/atlas.py",
             "agent/adapters/pac.py",
             "agent/adapters/system_keyring.py",
             "homing/tray.py",

@@ -21,7 +21,7 @@ from agent.adapters.proxy_login import Login
 from agent.adapters.proxy_login import digest as answer_digest
 from agent.adapters.roads import open_road
 from agent.adapters.tls import client_context
-from agent.adapters.ways import Ways, describe
+from agent.adapters.atlas import Atlas, describe
 from agent.rules.contacts import Contacts
 from agent.rules.endpoints import parse_address
 from agent.rules.link import Lost, Opened, Received
@@ -102,18 +102,18 @@ BASIC = b'Proxy-Authenticate: Basic realm="the lobby"'
 DIGEST = b'Proxy-Authenticate: Digest realm="the lobby", nonce="abc", qop="auth", algorithm=MD5'
 
 
-def through(port: int, login: Login | None = None) -> Ways:
-    return Ways(proxy=f"http://127.0.0.1:{port}", find_login=lambda _: login)
+def through(port: int, login: Login | None = None) -> Atlas:
+    return Atlas(proxy=f"http://127.0.0.1:{port}", find_login=lambda _: login)
 
 
-def road(ways: Ways, port: int = 443, patience_s: float = 2.0) -> LinkFault:
+def road(atlas: Atlas, port: int = 443, patience_s: float = 2.0) -> LinkFault:
     """Return how a road fails."""
     with pytest.raises(LinkFault) as caught:
         open_road(
             parse_address(f"wss://far.example:{port}"),
             Patience(patience_s),
             context=client_context,
-            ways=ways,
+            atlas=atlas,
         )
     return caught.value
 
@@ -141,8 +141,8 @@ def test_a_far_end_behind_a_proxy_is_reached_by_connect_and_proved_through_it(
     asked: list[bytes] = []
     proxy = raw_far_end(guarded(challenge, right, asked))  # type: ignore[arg-type]
     there = far_end(tls=authority.server(("far.example",)))
-    ways = through(proxy.port, Login("mé", "p@ss:word"))
-    here = listener(ca_file=authority.ca_file, ways=ways)
+    atlas = through(proxy.port, Login("mé", "p@ss:word"))
+    here = listener(ca_file=authority.ca_file, atlas=atlas)
     here.connect(f"wss://far.example:{there.port}/a/")
     assert here.next() == Opened(1)
     here.link.send(1, b'{"data":[{"id":"a1"}]}')
@@ -158,8 +158,8 @@ def test_a_login_in_the_variable_is_used_too(
     asked: list[bytes] = []
     proxy = raw_far_end(guarded(BASIC, basic("me:p@ss"), asked))  # type: ignore[arg-type]
     there = far_end(tls=authority.server(("far.example",)))
-    ways = Ways(env={"https_proxy": f"http://me:p%40ss@127.0.0.1:{proxy.port}"})
-    here = listener(ca_file=authority.ca_file, ways=ways)
+    atlas = Atlas(env={"https_proxy": f"http://me:p%40ss@127.0.0.1:{proxy.port}"})
+    here = listener(ca_file=authority.ca_file, atlas=atlas)
     here.connect(f"wss://far.example:{there.port}/a/")
     assert here.next() == Opened(1)
 
@@ -232,7 +232,7 @@ def test_a_proxy_that_dies_in_the_middle_of_a_frame_is_a_lost_link(
     asked: list[bytes] = []
     proxy = raw_far_end(lambda sock: tunnel(sock, asked))
     there = far_end(tls=authority.server(("far.example",)))
-    here = listener(ca_file=authority.ca_file, ways=through(proxy.port))
+    here = listener(ca_file=authority.ca_file, atlas=through(proxy.port))
     here.connect(f"wss://far.example:{there.port}/a/")
     assert here.next() == Opened(1)
     here.link.send(1, b'{"data":[]}' + b" " * 200_000)
@@ -271,8 +271,8 @@ def test_loopback_never_goes_through_a_proxy(
     proxy = raw_far_end(hold)
     place = f"http://127.0.0.1:{proxy.port}"
     plain, secure = far_end(), far_end(tls=authority.server())
-    for ways in (Ways(proxy=place), Ways(env={"https_proxy": place, "all_proxy": place})):
-        here = listener(ca_file=authority.ca_file, ways=ways)
+    for atlas in (Atlas(proxy=place), Atlas(env={"https_proxy": place, "all_proxy": place})):
+        here = listener(ca_file=authority.ca_file, atlas=atlas)
         here.connect(plain.url + "/a/")
         assert here.next() == Opened(1)
         here.connect(f"wss://localhost:{secure.port}/a/")
@@ -293,18 +293,18 @@ def test_gnomes_settings_are_asked_where_there_is_gsettings_and_kept_for_a_while
         "echo 'org.gnome.system.proxy.https port 3128'\n"
     )
     program.chmod(0o755)
-    ways = Ways(env={"PATH": f"{tmp_path}:/bin:/usr/bin"})
+    atlas = Atlas(env={"PATH": f"{tmp_path}:/bin:/usr/bin"})
     for _ in range(3):
-        assert describe(ways.wanted(FAR)) == "proxy proxy.example:3128, named by GNOME"
+        assert describe(atlas.wanted(FAR)) == "proxy proxy.example:3128, named by GNOME"
     assert (tmp_path / "calls").read_text() == "asked\n"
-    ways.changed()
-    ways.wanted(FAR)
+    atlas.changed()
+    atlas.wanted(FAR)
     assert (tmp_path / "calls").read_text() == "asked\nasked\n"
-    assert describe(Ways(env=ways.env, proxy="none").wanted(FAR)) == "direct, says network.proxy"
-    monkeypatch.setattr("agent.adapters.ways.PROGRAM_S", 0.2)
+    assert describe(Atlas(env=atlas.env, proxy="none").wanted(FAR)) == "direct, says network.proxy"
+    monkeypatch.setattr("agent.adapters.atlas.PROGRAM_S", 0.2)
     program.write_text("#!/bin/sh\nexec sleep 9\n")
-    ways.changed()
-    assert describe(ways.wanted(FAR)) == "direct", "a program that hangs names nothing"
+    atlas.changed()
+    assert describe(atlas.wanted(FAR)) == "direct", "a program that hangs names nothing"
 
 
 def test_a_host_that_is_not_on_the_list_is_not_even_looked_up() -> None:
@@ -322,7 +322,7 @@ def test_a_host_that_is_not_on_the_list_is_not_even_looked_up() -> None:
             Patience(1),
             context=client_context,
             resolve=resolve,  # type: ignore[arg-type]
-            ways=Ways(contacts=contacts, env={}),
+            atlas=Atlas(contacts=contacts, env={}),
         )
     assert looked_up == []
     with pytest.raises(Unreachable, match="has no address"):
@@ -331,7 +331,7 @@ def test_a_host_that_is_not_on_the_list_is_not_even_looked_up() -> None:
             Patience(1),
             context=client_context,
             resolve=resolve,  # type: ignore[arg-type]
-            ways=Ways(contacts=contacts, env={}),
+            atlas=Atlas(contacts=contacts, env={}),
         )
     assert looked_up == ["far.example"]
 
@@ -339,8 +339,8 @@ def test_a_host_that_is_not_on_the_list_is_not_even_looked_up() -> None:
 def test_a_proxy_is_listed_with_who_named_it() -> None:
     contacts = Contacts()
     contacts.add("far.example", 443, "events of acme")
-    ways = Ways(contacts=contacts, env={"https_proxy": "http://proxy.example:3128"})
-    ways.proxies_to(FAR, Patience(1))
+    atlas = Atlas(contacts=contacts, env={"https_proxy": "http://proxy.example:3128"})
+    atlas.proxies_to(FAR, Patience(1))
     assert [(row.host, row.port, row.purpose) for row in contacts.rows()] == [
         ("far.example", 443, "events of acme"),
         ("proxy.example", 3128, "proxy, named by https_proxy"),
@@ -350,10 +350,10 @@ def test_a_proxy_is_listed_with_who_named_it() -> None:
 # --- scripts -----------------------------------------------------------------------------------
 
 
-def scripted(tmp_path: Path, body: str) -> Ways:
+def scripted(tmp_path: Path, body: str) -> Atlas:
     file = tmp_path / "proxy.pac"
     file.write_text(f"function FindProxyForURL(url, host) {{ {body} }}")
-    return Ways(pac=str(file))
+    return Atlas(pac=str(file))
 
 
 def test_the_proxies_that_a_script_names_are_tried_in_turn(
@@ -368,12 +368,12 @@ def test_the_proxies_that_a_script_names_are_tried_in_turn(
     with socket.create_server(("127.0.0.1", 0)) as gone:
         closed = gone.getsockname()[1]
     there = far_end(tls=authority.server(("far.example",)))
-    ways = scripted(
+    atlas = scripted(
         tmp_path,
         f'return dnsDomainIs(host, ".example") ? "PROXY 127.0.0.1:{closed}; '
         f'PROXY 127.0.0.1:{proxy.port}" : "DIRECT";',
     )
-    here = listener(ca_file=authority.ca_file, ways=ways, dial_s=5.0)
+    here = listener(ca_file=authority.ca_file, atlas=atlas, dial_s=5.0)
     here.connect(f"wss://far.example:{there.port}/a/")
     assert here.next() == Opened(1)
     assert len(asked) == 1
@@ -388,10 +388,10 @@ def test_a_script_is_fetched_once_by_http_and_sees_no_path(raw_far_end: RawFarEn
         sock.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + body)
         sock.close()
 
-    ways = Ways(pac=f"http://127.0.0.1:{raw_far_end(serve).port}/w/proxy.pac")
+    atlas = Atlas(pac=f"http://127.0.0.1:{raw_far_end(serve).port}/w/proxy.pac")
     secret = parse_address("wss://far.example/app/my-secret-id/track")
     for address in (secret, parse_address("wss://far.example"), FAR):
-        (proxy,) = ways.proxies_to(address, Patience(5))
+        (proxy,) = atlas.proxies_to(address, Patience(5))
         assert proxy is not None
         assert proxy.host == f"far.example{len('https://far.example/')}"
     assert len(asked) == 1
@@ -405,12 +405,12 @@ def test_a_script_learns_the_far_ends_address_and_no_other_names(tmp_path: Path)
         looked_up.append(host)
         return [(socket.AF_INET, ("10.1.2.3", port))]
 
-    ways = scripted(
+    atlas = scripted(
         tmp_path,
         'if (isInNet(host, "10.0.0.0", "255.0.0.0") && !dnsResolve("spy.example"))'
         ' return "PROXY in.example:1; DIRECT"; return "DIRECT";',
     )
-    found = ways.proxies_to(FAR, Patience(5), resolve)  # type: ignore[arg-type]
+    found = atlas.proxies_to(FAR, Patience(5), resolve)  # type: ignore[arg-type]
     assert [proxy and proxy.host for proxy in found] == ["in.example", None]
     assert looked_up == ["far.example"]
 
@@ -455,9 +455,9 @@ def test_a_script_that_cannot_be_had_is_a_named_fault(
         sock.close()
 
     with pytest.raises(PacFault):
-        Ways(pac=f"http://127.0.0.1:{raw_far_end(serve).port}/p").proxies_to(FAR, Patience(5))
+        Atlas(pac=f"http://127.0.0.1:{raw_far_end(serve).port}/p").proxies_to(FAR, Patience(5))
     with pytest.raises(PacFault):
-        Ways(pac="/no/such/file.pac").proxies_to(FAR, Patience(5))
+        Atlas(pac="/no/such/file.pac").proxies_to(FAR, Patience(5))
 
 
 @pytest.mark.parametrize(
@@ -486,7 +486,7 @@ def test_a_script_that_cannot_be_had_is_a_named_fault(
     ],
 )
 def test_the_functions_of_the_format_are_there(tmp_path: Path, expression: str, worth: str) -> None:
-    ways = scripted(tmp_path, f'return "PROXY is-" + String({expression}) + ".example:1";')
-    (proxy,) = ways.proxies_to(FAR, Patience(5))
+    atlas = scripted(tmp_path, f'return "PROXY is-" + String({expression}) + ".example:1";')
+    (proxy,) = atlas.proxies_to(FAR, Patience(5))
     assert proxy is not None
     assert proxy.host == f"is-{worth}.example"

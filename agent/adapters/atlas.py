@@ -3,7 +3,7 @@
 One object for everything that the agent sends anywhere, made of the settings and handed to
 :func:`agent.adapters.roads.open_road`. The proxies are found anew with each road, because a
 laptop changes its network more often than its settings; what is slow to find (a script's answer,
-a desktop's settings, a keyring's login) is kept until :meth:`Ways.changed`, or some minutes.
+a desktop's settings, a keyring's login) is kept until :meth:`Atlas.changed`, or some minutes.
 
 Any thread may ask; whoever asks waits at most for his own patience, and for a keyring.
 """
@@ -43,8 +43,8 @@ ASK_PORTAL_S = 5.0  #: A far end's host is asked for a portal at most so often.
 
 
 @dataclass(slots=True)
-class Ways:
-    """The ways out of one agent.
+class Atlas:
+    """The atlas out of one agent.
 
     Attributes:
         proxy: ``system``, ``none``, or ``http://host:port``.
