@@ -9,12 +9,12 @@ is sent when the sink says that the events are durable, never before.
     …/app/{id}/license/validate, customdata, crash    what electron-nucleus also asks (§4)
 
 Invariants:
-    1. A WebSocket reply is the golden reply and nothing else; a bad event is acknowledged and
-       counted, because its sender would repeat it for ever (SECURITY.md, decision 8).
+    1. A WebSocket reply is the golden reply and nothing else, unless the frame asks for more; a
+       bad event is acknowledged and counted, because its sender would repeat it for ever
+       (SECURITY.md, decision 8).
     2. An app is admitted before its connection is upgraded and before its body is read.
-    3. Frames of one connection enter the sink in order and are answered in order, but the next
-       is read while the last becomes durable, so that many share one commit.
-    4. What is in flight is bounded, per connection and in all.
+    3. What is in flight is bounded, per connection and in all.
+    4. Who asks to hear of a delivery (``tracking.acknowledging``) holds up nobody by waiting.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
+from tracking.acknowledging import told, wait_of_request
+from tracking.conversation import Answered, Conversation, arrives
 from tracking.errors import Fault, OverQuota, RequestFault
 from tracking.events import Frame, Limits
 from tracking.nucleus import APP_ID, golden_reply, parse_frame, parse_in_steps
@@ -57,7 +59,6 @@ __all__ = [
     "tracking_routes",
 ]
 
-FRAMES_IN_FLIGHT: Final = 64  #: Of one WebSocket; enough to fill a group commit.
 BYTES_IN_FLIGHT: Final = 128 * 1024 * 1024  #: Of all connections of these routes together.
 LARGE_BYTES: Final = 128 * 1024  #: A smaller frame is understood in milliseconds at worst.
 
@@ -235,21 +236,30 @@ class _TrackingRoute(BaseRoute):
                 f"Content-Encoding must be absent, got {clip(encoding.decode('latin-1'))}",
                 status=415,
             )
+        wait_s = wait_of_request(headers, scope["query_string"])
         body = await read_body(headers, receive, self.limits.body_bytes)
         await self.in_flight.enter(len(body))
         try:
-            return await self._post(app_id, body, origin_of(scope, "http"))
+            answered, refused = await self._post(app_id, body, origin_of(scope, "http"), wait_s)
         finally:
             await self.in_flight.leave(len(body))
+        if refused is not None:
+            return _refusal(refused, answered.reply)
+        if answered.wait_s is None:
+            return _json(answered.reply, 200)
+        delivered = await arrives(answered.arrival, answered.wait_s, receive)
+        return _json(told(answered.reply, delivered), 200 if delivered else 202)
 
-    async def _post(self, app_id: str, body: bytes, origin: Origin) -> Response:
-        frame = await self._parse(body)
-        if frame.refused:
-            self.sink.refused(app_id, frame)
+    async def _post(
+        self, app_id: str, body: bytes, origin: Origin, wait_s: float | None
+    ) -> tuple[Answered, Fault | None]:
+        frame = await self.understand(app_id, body)
+        if wait_s is None and frame.asked is not None:
+            wait_s = frame.asked.wait_s
+        origin = msgspec.structs.replace(origin, wait_s=wait_s)
         receipt = await self._accept(app_id, frame, origin)
-        reply = self._golden(frame, receipt)
-        fault, said = explained(frame, receipt, reply)
-        return _json(said, 200) if fault is None else _refusal(fault, said)
+        fault, said = explained(frame, receipt, self._golden(frame, receipt))
+        return Answered(said, receipt.arrival, wait_s), fault
 
     async def _parse(self, raw: bytes | str) -> Frame:
         """Understand a frame; let others be served while a large one needs patience."""
@@ -291,53 +301,25 @@ class _TrackingRoute(BaseRoute):
             return  # gone before it was welcomed
         self.sink.joined(app_id, origin.connection)
         try:
-            await self._converse(app_id, origin, receive, send)
+            await Conversation(self, self.in_flight, app_id, origin).hold(receive, send, now_ms)
         finally:
             self.sink.left(app_id, origin.connection)
 
-    async def _converse(self, app_id: str, origin: Origin, receive: Receive, send: Send) -> None:
-        answers: asyncio.Queue[_Pending | None] = asyncio.Queue(FRAMES_IN_FLIGHT)
-        async with asyncio.TaskGroup() as both:  # a bug in one ends the other
-            both.create_task(self._answer(answers, send))
-            while (message := await receive())["type"] == "websocket.receive":
-                raw = message.get("text")
-                if raw is None:
-                    raw = message["bytes"]
-                size = len(raw)
-                await self.in_flight.enter(size)
-                frame = await self._parse(raw)
-                del message, raw
-                if frame.refused:
-                    self.sink.refused(app_id, frame)
-                arrived = msgspec.structs.replace(origin, received_ms=now_ms())
-                task = asyncio.create_task(self._reply(app_id, frame, arrived))
-                del frame  # understood it is several times its size, and replies may wait for long
-                await answers.put(_Pending(size, task))
-            await answers.put(None)
+    async def understand(self, app_id: str, raw: bytes | str) -> Frame:
+        """Understand a frame, and count what is bad in it."""
+        frame = await self._parse(raw)
+        if frame.refused:
+            self.sink.refused(app_id, frame)
+        return frame
 
-    async def _reply(self, app_id: str, frame: Frame, origin: Origin) -> bytes:
+    async def answer(self, app_id: str, frame: Frame, origin: Origin) -> Answered:
+        """Hand a frame of a conversation to the sink; return the reply when it is durable."""
         receipt = await self._accept(app_id, frame, origin)
-        return self._golden(frame, receipt)
-
-    async def _answer(self, answers: asyncio.Queue[_Pending | None], send: Send) -> None:
-        """Send the replies in order; when the far side has gone, only wait for the sink."""
-        gone = False
-        while (pending := await answers.get()) is not None:
-            reply = await pending.task
-            await self.in_flight.leave(pending.size)
-            if gone:
-                continue
-            try:
-                await send({"type": "websocket.send", "text": reply.decode()})
-            except OSError:
-                gone = True
-
-
-class _Pending(msgspec.Struct, frozen=True):
-    """A frame on its way to the disk."""
-
-    size: int
-    task: asyncio.Task[bytes]
+        reply = self._golden(frame, receipt)
+        if frame.asked is None:
+            return Answered(reply)
+        fault, said = explained(frame, receipt, reply)
+        return Answered(said, receipt.arrival, origin.wait_s if fault is None else None)
 
 
 def origin_of(scope: Scope, transport: Literal["ws", "http"]) -> Origin:

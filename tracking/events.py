@@ -111,6 +111,17 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     fault: RequestFault
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """What a sender wants to read that no official SDK does (``tracking.acknowledging``).
+
+    Attributes:
+        wait_s: How long it wants to wait until its events are delivered; None: durable will do.
+
+    """
+
+    wait_s: float | None = None
+
+
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
     """One message from an app or an agent, understood.
 
@@ -122,6 +133,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
         confirmation: Top-level token to echo, if ``has_confirmation``.
         anon_id: The normalised anonId to echo, ``None`` if no event had one.
         app_id: Top-level ``appId`` (line frames on the local socket).
+        asked: What its sender asks of the reply beyond the golden one, None if nothing.
 
     """
 
@@ -133,3 +145,4 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     has_confirmation: bool = False
     anon_id: str | None = None
     app_id: str | None = None
+    asked: Asked | None = None

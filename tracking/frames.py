@@ -216,7 +216,8 @@ def _patient(data: bytes, limits: Limits, require_ids: bool) -> Generator[None, 
             text = element.decode("utf-8", "surrogateescape")
             understood.add(read_event(text, n, limits, require_ids=require_ids))
     understood.app_id = top.app_id
-    return understood.frame(confirmation=top.confirmation, has_confirmation=top.has_confirmation)
+    frame = understood.frame(confirmation=top.confirmation, has_confirmation=top.has_confirmation)
+    return frame if top.asked is None else msgspec.structs.replace(frame, asked=top.asked)
 
 
 def _refused(fault: RequestFault) -> Frame:

@@ -14,9 +14,10 @@ from typing import Final
 import msgspec
 
 from tracking import strict_json
+from tracking.acknowledging import asked_of_frame
 from tracking.dates import parse_ms
 from tracking.errors import RequestFault
-from tracking.events import Event, Kind, Limits, RawId, Refusal
+from tracking.events import Asked, Event, Kind, Limits, RawId, Refusal
 
 KINDS: Final = {kind.value: kind for kind in Kind if kind is not Kind.OTHER}
 NAMED: Final = frozenset({Kind.EVENT, Kind.ERROR})  #: Kinds that need a name (seed 000).
@@ -88,6 +89,7 @@ class TopLevel(msgspec.Struct, frozen=True):
     app_id: str | None
     confirmation: object
     has_confirmation: bool
+    asked: Asked | None
 
 
 class _Split(msgspec.Struct, omit_defaults=True):
@@ -96,6 +98,8 @@ class _Split(msgspec.Struct, omit_defaults=True):
     data: list[msgspec.Raw]
     appId: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # noqa: N815 - the wire's name
     confirmation: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    ack: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    timeout: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 _SPLIT: Final = msgspec.json.Decoder(_Split)
@@ -116,8 +120,8 @@ def read_top_level(data: bytes) -> Generator[None, None, TopLevel]:
         return (yield from _read_any_top_level(data.decode("utf-8", "surrogateescape")))
     others = {
         key: bytes(raw).decode("utf-8", "surrogateescape")
-        for key, raw in (("appId", split.appId), ("confirmation", split.confirmation))
-        if isinstance(raw, msgspec.Raw)
+        for key in ("appId", "confirmation", "ack", "timeout")
+        if isinstance(raw := getattr(split, key), msgspec.Raw)
     }
     return _top_level([bytes(raw) for raw in split.data], others)
 
@@ -169,27 +173,15 @@ def _read_any_top_level(text: str) -> Generator[None, None, TopLevel]:
 
 
 def _top_level(elements: list[bytes], others: dict[str, str]) -> TopLevel:
-    has_confirmation, confirmation = _top_scalar(others, "confirmation")
-    _, app_id = _top_scalar(others, "appId")
+    has_confirmation, confirmation = strict_json.scalar(others, "confirmation")
+    _, app_id = strict_json.scalar(others, "appId")
     return TopLevel(
         elements=elements,
         app_id=unquoted(app_id) if isinstance(app_id, str) else None,
         confirmation=confirmation,
         has_confirmation=has_confirmation,
+        asked=asked_of_frame(others),
     )
-
-
-def _top_scalar(members: dict[str, str], key: str) -> tuple[bool, object]:
-    """Return whether the frame has this member, in a form that can be echoed, and its value."""
-    text = members.get(key, "[")
-    if text[0] in "[{":
-        return False, None
-    try:
-        value = strict_json.decode(text, key, keys=0)
-        strict_json.check_value(value, key)
-    except RequestFault:
-        return False, None
-    return True, value
 
 
 def read_event(text: str, index: int, limits: Limits, *, require_ids: bool) -> Event | Refusal:

@@ -8,7 +8,8 @@ The sender need not wait: whatever arrived together is answered together, by one
 that was understood in part is answered with the golden reply and ``refused``, as over HTTP.
 
 Invariants:
-    1. Replies leave in the order of the lines, whoever is ready first.
+    1. Replies leave in the order of the lines, whoever is ready first; so a line that waits for
+       its delivery holds up the replies behind it, but not what becomes of their events.
     2. While more than ``backlog_bytes`` of lines are unanswered, or the peer does not read,
        nothing more is read.
     3. A peer that ends its side is answered to the last line before ours ends.
@@ -22,6 +23,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from tracking.acknowledging import Arrival, told
 from tracking.errors import Fault, RequestFault
 from tracking.events import Frame, Limits
 from tracking.nucleus import APP_ID, golden_reply, parse_frame
@@ -81,6 +83,7 @@ class LineProtocol(asyncio.Protocol):
         self.slots: deque[_Slot] = deque()
         self.unanswered_bytes = 0
         self.ready: list[bytes] = []
+        self.waiting: dict[_Slot, Callable[[bool], None]] = {}  #: For a delivery.
         self.write_paused = False
         self.read_paused = False
         self.ending = False  #: Nothing more is taken; it ends when all is answered.
@@ -148,6 +151,8 @@ class LineProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
         self.ending = True
+        for settle in tuple(self.waiting.values()):
+            settle(False)
         self.slots.clear()
         self.ready.clear()
 
@@ -197,6 +202,7 @@ class LineProtocol(asyncio.Protocol):
             connection=self.connection,
             peer=self.peer,
             received_ms=received_ms,
+            wait_s=None if frame.asked is None else frame.asked.wait_s,
         )
         try:
             self.sink.take(app_id, frame, origin, lambda receipt: self._reply(slot, receipt))
@@ -209,9 +215,31 @@ class LineProtocol(asyncio.Protocol):
         if frame is None or self.transport is None:
             return
         reply = golden_reply(frame, unacknowledged=receipt.unsafe(frame))
-        if receipt.fault is not None or frame.refused:
-            _, reply = explained(frame, receipt, reply)
-        self._fill(slot, reply)
+        fault = receipt.fault
+        if fault is not None or frame.refused:
+            fault, reply = explained(frame, receipt, reply)
+        if frame.asked is None or frame.asked.wait_s is None or fault is not None:
+            self._fill(slot, reply)
+        elif receipt.arrival is None:
+            self._fill(slot, told(reply, True))
+        else:
+            self._await(slot, reply, receipt.arrival, frame.asked.wait_s)
+
+    def _await(self, slot: _Slot, reply: bytes, arrival: Arrival, wait_s: float) -> None:
+        """Reply when everybody has the line's events, or when its time is over."""
+        slot.frame = None
+
+        def settle(delivered: bool) -> None:
+            timer.cancel()
+            give_up()
+            self.waiting.pop(slot, None)
+            if self.transport is not None and slot.reply is None:
+                self._fill(slot, told(reply, delivered))
+
+        give_up: Callable[[], None] = _nothing
+        timer = self.loop.call_later(wait_s, lambda: settle(False))
+        self.waiting[slot] = settle
+        give_up = arrival.tell(lambda: settle(True))
 
     def _fill(self, slot: _Slot, reply: bytes) -> None:
         slot.reply, slot.frame = reply, None
@@ -282,6 +310,10 @@ class LineProtocol(asyncio.Protocol):
             self.loop.call_later(LINGER_S, self.transport.abort)
         else:
             self.transport.close()
+
+
+def _nothing() -> None:
+    """Stands in for what is not known yet."""
 
 
 def _now_ms() -> int:

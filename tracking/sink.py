@@ -6,12 +6,14 @@ the events are durable, never before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal, Protocol
 
 import msgspec
 
-from tracking.errors import Fault, RequestFault
+from tracking.acknowledging import Arrival
+from tracking.errors import Fault, OverQuota, RequestFault
 from tracking.events import Frame
 
 
@@ -23,6 +25,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
         connection: Unique among the connections of this process.
         peer: The address of a TCP peer, ``pid:1234`` of one on this machine; may be empty.
         received_ms: When its last byte arrived.
+        wait_s: How long its sender wants to wait for delivery (``tracking.acknowledging``); None:
+            it does not ask for that.
 
     """
 
@@ -30,6 +34,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     connection: int
     peer: str
     received_ms: int
+    wait_s: float | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -38,11 +43,14 @@ class Receipt(msgspec.Struct, frozen=True):
     Attributes:
         unacknowledged: Indexes into ``frame.events`` of those that are not safe.
         fault: Why not. A fault without indexes means that no event is safe.
+        arrival: The rest of its way, if the frame's origin asked to wait for that and it has one;
+            None where durable is delivered.
 
     """
 
     unacknowledged: tuple[int, ...] = ()
     fault: Fault | None = None
+    arrival: Arrival | None = None
 
     def unsafe(self, frame: Frame) -> tuple[int, ...]:
         """Return the indexes of the events that must not be acknowledged."""
@@ -105,6 +113,8 @@ def error_body(fault: Fault, **more: object) -> bytes:
     }
     if fault.advice:
         body["advice"] = fault.advice
+    if isinstance(fault, OverQuota):
+        body["retryAfter"] = max(1, math.ceil(fault.retry_after_s))
     return msgspec.json.encode(body | more)
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Annotated, Final, NoReturn
 
 import msgspec
@@ -351,3 +351,16 @@ def _number(text: str) -> object:
     if value in (float("inf"), float("-inf")):
         return Unfit(text, "must be a finite number")
     return value
+
+
+def scalar(members: Mapping[str, str], key: str) -> tuple[bool, object]:
+    """Return whether there is such a member, in a form that can be echoed, and its value."""
+    text = members.get(key, "[")
+    if text[0] in "[{":
+        return False, None
+    try:
+        value = decode(text, key, keys=0)
+        check_value(value, key)
+    except RequestFault:
+        return False, None
+    return True, value
