@@ -15,13 +15,21 @@ from agent.rules.endpoints import check_endpoint, check_origin
 from agent.rules.mapping import KINDS as WORDS
 from agent.rules.mapping import Profile, sayable
 from agent.rules.ways import HOSTS, KINDS, LANGUAGES, Kind, Language, Way, over_websocket
-from agent.settings.mistakes import Mistakes, absolute, nearest, refuse_unknown, shown, text_of
+from agent.settings.mistakes import (
+    Mistakes,
+    absolute,
+    nearest,
+    number_of,
+    refuse_unknown,
+    shown,
+    text_of,
+)
 from agent.settings.upstreams import App, Upstream
 
 MOST_NAME_CHARS = 128
 APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
-APP_KEYS = ("id", "name", "version", "speaks", "upstreams")
+APP_KEYS = ("id", "name", "version", "speaks", "events_per_s", "burst", "share", "upstreams")
 UPSTREAM_KEYS = (
     "kind",
     "name",
@@ -77,7 +85,16 @@ def _app(entry: Mapping[str, object], here: str, wrong: Mistakes) -> App | None:
     speaks = _speaks(entry, upstreams, here, wrong)
     if len(wrong.sentences) > before or app_id is None or name is None or version is None:
         return None
-    app = App(id=app_id, name=name, version=version, speaks=speaks, upstreams=upstreams)
+    app = App(
+        id=app_id,
+        name=name,
+        version=version,
+        speaks=speaks,
+        upstreams=upstreams,
+        events_per_s=number_of(entry, "events_per_s", 0, (1, 1_000_000), here, wrong),
+        burst=number_of(entry, "burst", 0, (1, 10_000_000), here, wrong),
+        share=number_of(entry, "share", 100, (1, 100), here, wrong),
+    )
     _refuse_unsayable(app, here, wrong)
     return app if len(wrong.sentences) == before else None
 

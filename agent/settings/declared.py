@@ -13,9 +13,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+from agent.rules.redaction import Rule
 from agent.settings.consent import ConsentSettings
 from agent.settings.gateway import GatewaySettings
 from agent.settings.network import NetworkSettings
+from agent.settings.redaction import RULES, RedactionSettings
 from agent.settings.upstreams import APP_DOCS, UPSTREAM_DOCS, App
 from tracking.events import Limits
 
@@ -222,11 +224,13 @@ class Settings:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     consent: ConsentSettings = field(default_factory=ConsentSettings)
+    redaction: RedactionSettings = field(default_factory=RedactionSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     far_end: FarEndSettings = field(default_factory=FarEndSettings)
     log: LogSettings = field(default_factory=LogSettings)
     wire: WireSettings = field(default_factory=WireSettings)
     apps: tuple[App, ...] = ()
+    rules: tuple[Rule, ...] = ()  #: Of redaction, in order.
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     file: Path | None = None  #: The settings file that was read, whether it exists or not.
 
@@ -255,6 +259,10 @@ class Settings:
                     value = _in_words(getattr(upstream, name))
                     key = f"apps.{app.id}.upstreams.{upstream.name}.{name}"
                     rows.append(Row(key, value, origin, doc, ""))
+        for number, rule in enumerate(self.rules, 1):
+            doc = f"{rule.action} what {rule.path or 'anything'} holds"
+            doc += f", where it matches {rule.pattern}" if rule.pattern else ""
+            rows.append(Row(f"{RULES}.{number}", rule.name, self.origin(RULES), doc, ""))
         return rows
 
 
@@ -268,6 +276,7 @@ TABLES: Mapping[str, type[Any]] = MappingProxyType(
         "network": NetworkSettings,
         "limits": LimitSettings,
         "consent": ConsentSettings,
+        "redaction": RedactionSettings,
         "identity": IdentitySettings,
         "far_end": FarEndSettings,
         "log": LogSettings,

@@ -60,6 +60,25 @@ def text_of(
         return None
 
 
+def number_of(
+    entry: Mapping[str, object],
+    key: str,
+    default: int,
+    bounds: tuple[int, int],
+    here: str,
+    wrong: Mistakes,
+) -> int:
+    """Return one whole number of a table, ``default`` if absent or wrong (and said)."""
+    value = entry.get(key, default)
+    low, high = bounds
+    if type(value) is not int or (key in entry and not low <= value <= high):
+        wrong.add(
+            f"{here}.{key}", f"must be a whole number from {low:,} to {high:,}, got {shown(value)}"
+        )
+        return default
+    return value
+
+
 def refuse_unknown(
     entry: Mapping[str, object], known: tuple[str, ...], here: str, wrong: Mistakes
 ) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from agent.settings.apps_reading import read_apps
 from agent.settings.declared import TABLES, Settings, Spec, specs
 from agent.settings.mistakes import Mistakes, absolute, clip, nearest, shown
+from agent.settings.redaction import RULES, read_rules
 from tracking.errors import SettingsFault
 
 PREFIX = "HOMING_"
@@ -156,11 +157,14 @@ def _merge(
         else:
             for name, value in entries.items():
                 key = f"{table}.{name}"
-                if key in known:
+                if key == RULES:
+                    origins[RULES] = str(path)
+                elif key in known:
                     take(known[key], value, f"{path}: {key}", str(path), from_text=False)
                 else:
                     wrong.add(str(path), f"no setting is named {clip(key)}{_hint(key, known)}")
     apps = read_apps(written.get("apps", []), path, wrong)
+    rules = read_rules(written.get("redaction"), path, wrong)
     if "apps" in written:
         origins["apps"] = str(path)
 
@@ -188,7 +192,7 @@ def _merge(
         )
         for table, cls in TABLES.items()
     }
-    return Settings(**tables, apps=apps, origins=MappingProxyType(origins), file=path)
+    return Settings(**tables, apps=apps, rules=rules, origins=MappingProxyType(origins), file=path)
 
 
 def _parse(text: str, path: Path) -> dict[str, Any]:

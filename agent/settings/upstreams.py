@@ -66,6 +66,9 @@ class App:
         speaks: The languages that it may report in.
         upstreams: Where its events go; all of them get everything. The window shows the first
             one's Data API.
+        events_per_s: What it may report for ever; 0: what every app may.
+        burst: What it may report at once after a pause; 0: what every app may.
+        share: Percent of the outbox that it may fill before it has to wait.
 
     """
 
@@ -74,6 +77,9 @@ class App:
     version: str = ""
     speaks: tuple[Language, ...] = ("nucleus",)
     upstreams: tuple[Upstream, ...] = ()
+    events_per_s: int = 0
+    burst: int = 0
+    share: int = 100
 
     @property
     def ways(self) -> tuple[Way, ...]:
@@ -98,6 +104,11 @@ APP_DOCS: Mapping[str, str] = MappingProxyType(
         "version": "The app's version, told in the init events that the agent writes for it.",
         "speaks": 'The languages that the app may report in, a list of "nucleus" and "bucket";'
         " Nucleus when left out, and Bucket if an upstream knows it.",
+        "events_per_s": "Events per second that this app may report for ever; limits.events_per_s"
+        " when left out.",
+        "burst": "Events that it may report at once after a pause; limits.burst when left out.",
+        "share": "Percent of the outbox that it may fill; then it has to keep its events until some"
+        " are delivered. 100 when left out.",
     }
 )
 

@@ -13,6 +13,7 @@ from agent.adapters.secrets import credential_name
 from agent.settings import Spec, specs
 from agent.settings.declared import APP_DOCS, TABLES, UPSTREAM_DOCS
 from agent.settings.reading import NOT_SETTINGS, check_text
+from agent.settings.redaction import RULE_DOCS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "settings.md").read_text("utf-8")
 
@@ -25,7 +26,9 @@ def test_every_setting_is_documented_with_its_default_its_bounds_and_its_sentenc
     assert row in PAGE.splitlines()
 
 
-@pytest.mark.parametrize(("key", "doc"), [*APP_DOCS.items(), *UPSTREAM_DOCS.items()])
+@pytest.mark.parametrize(
+    ("key", "doc"), [*APP_DOCS.items(), *UPSTREAM_DOCS.items(), *RULE_DOCS.items()]
+)
 def test_every_key_of_an_app_is_documented_with_its_sentence(key: str, doc: str) -> None:
     assert f"| `{key}` | {doc} |" in PAGE.splitlines()
 
