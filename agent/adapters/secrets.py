@@ -1,14 +1,14 @@
 """Secrets: the device key and the Data API tokens, and where each of them is kept.
 
     device key   organisation's file → keyring → 0600 file (said) → memory (said)
-    token        file named by a setting → systemd credential → keyring → memory (said)
+    token, key   file named by a setting → systemd credential → keyring → memory (said)
 
 The device key is no credential: who has it learns which ``deviceId`` this machine has, nothing
-more; so a 0600 file may hold it. A token opens other people's data; it is never written as plain
-text here, only read from where a person put it.
+more; so a 0600 file may hold it. A token opens other people's data, the key of a Bucket far end
+lets write there; neither is ever written as plain text here, only read from where a person put it.
 
-A keyring's entry for a token names the origin it was saved for, so that changing the far end's
-address cannot carry the old token to a new host.
+A keyring's entry for a token or a key names the origin it was saved for, so that changing the far
+end's address cannot carry the old one to a new host.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from tracking.errors import SecretFault, SettingsFault, StorageFault
 
 DEVICE_KEY = "device-key"
 APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  #: Fit to be part of a file's name (threat row 33).
+
+For = Literal["data", "bucket"]  #: What a secret opens: a Data API, or a Bucket far end.
 
 KeptIn = Literal[
     "keyring",
@@ -58,7 +60,7 @@ class DeviceKey:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token for one origin's Data API."""
+    """A token for one origin's Data API, or the key of a Bucket far end there."""
 
     text: str = field(repr=False)
     kept: Kept
@@ -195,28 +197,32 @@ class Secrets:
 
     # -- tokens --------------------------------------------------------------------------------
 
-    def token(self, origin: str, app_id: str, *, file: Path | None = None) -> Token | None:
+    def token(
+        self, origin: str, app_id: str, *, file: Path | None = None, what: For = "data"
+    ) -> Token | None:
         """Return the token for an origin's Data API, or None if nobody gave us one.
 
         Args:
             origin: ``https://host[:port]``; a token saved for another origin is not found.
             app_id: Whose data it opens.
             file: As the settings name it.
+            what: Or the key of a Bucket far end at that origin.
 
         Raises:
             SecretFault: The keyring is locked, or a file cannot be believed.
 
         """
-        entry = token_entry(self.service, origin)
+        entry = token_entry(self.service, origin, what)
         if file is not None:
             text = _read_token(file)
             if text is None:
+                setting = "token_file" if what == "data" else "key_file"
                 raise SecretFault(
-                    f"the token file {file} does not exist",
-                    advice="Put it there, or clear token_file.",
+                    f"the file {file} does not exist, which {setting} names",
+                    advice=f"Put it there, or clear {setting}.",
                 )
             return Token(text, Kept("file you named"))
-        if (text := self._credential(origin, app_id)) is not None:
+        if (text := self._credential(origin, app_id, what)) is not None:
             return Token(text, Kept("systemd credential"))
         try:
             text = self.keyring.get(entry, app_id)
@@ -225,14 +231,14 @@ class Secrets:
             return None if text is None else Token(text, _in_memory("The token", str(why)))
         return None if text is None else Token(text, Kept("keyring"))
 
-    def keep_token(self, origin: str, app_id: str, text: str) -> Kept:
-        """Keep a token for one origin; return where.
+    def keep_token(self, origin: str, app_id: str, text: str, *, what: For = "data") -> Kept:
+        """Keep a token (or key) for one origin; return where.
 
         Raises:
             SecretFault: The keyring is locked. Nothing was kept.
 
         """
-        entry = token_entry(self.service, origin)
+        entry = token_entry(self.service, origin, what)
         try:
             self.keyring.set(entry, app_id, text)
         except NoKeyring as why:
@@ -240,18 +246,18 @@ class Secrets:
             return _in_memory("The token", str(why))
         return Kept("keyring")
 
-    def forget_token(self, origin: str, app_id: str) -> bool:
-        """Delete a token from keyring and memory; tell whether there was one."""
-        entry = token_entry(self.service, origin)
+    def forget_token(self, origin: str, app_id: str, *, what: For = "data") -> bool:
+        """Delete a token (or key) from keyring and memory; tell whether there was one."""
+        entry = token_entry(self.service, origin, what)
         in_memory = self._memory.pop((entry, app_id), None) is not None
         return self._delete(entry, app_id) or in_memory
 
-    def _credential(self, origin: str, app_id: str) -> str | None:
+    def _credential(self, origin: str, app_id: str, what: For) -> str | None:
         """Return what systemd's ``LoadCredential=`` put there for this origin (and app)."""
         folder = self.env.get("CREDENTIALS_DIRECTORY", "")
         if not folder:
             return None
-        name = credential_name(origin)
+        name = credential_name(origin, what)
         names = [f"{name}-{app_id}", name] if APP_ID.fullmatch(app_id) else [name]
         found = (_read_token(Path(folder, one)) for one in names)
         return next((text for text in found if text is not None), None)
@@ -263,7 +269,7 @@ class Secrets:
             return False
 
 
-def token_entry(service: str, origin: str) -> str:
+def token_entry(service: str, origin: str, what: For = "data") -> str:
     """Return the name of a token's entry: ``homing:data:https://host:443``.
 
     Raises:
@@ -272,14 +278,14 @@ def token_entry(service: str, origin: str) -> str:
     """
     address = parse_address(origin, ("https", "http"))
     host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"{service}:data:{address.scheme}://{host}:{address.port}"
+    return f"{service}:{what}:{address.scheme}://{host}:{address.port}"
 
 
-def credential_name(origin: str) -> str:
+def credential_name(origin: str, what: For = "data") -> str:
     """Return the name of a token's systemd credential: ``homing-data-https-host-443``."""
     address = parse_address(origin, ("https", "http"))
     host = re.sub(r"[^a-z0-9.-]", "_", address.host)
-    return f"homing-data-{address.scheme}-{host}-{address.port}"
+    return f"homing-{what}-{address.scheme}-{host}-{address.port}"
 
 
 def _key_of(raw: bytes, where: str) -> bytes:

@@ -58,6 +58,7 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int = 0  #: Events lent to the connection.
     dials: int = 0
     upstream: str = ""  #: Name of the way out: the upstream's, or ``NAME.bucket``.
+    note: str = ""  #: What a person should know although it works; empty if nothing.
     pending: int = 0  #: Events that wait on its queue.
 
 

@@ -24,10 +24,11 @@ from agent.rules.ways import Language
 from agent.runtime.delivery import make_delivery
 from agent.runtime.desk import Desk, Lane
 from agent.runtime.leaving import Dock, Leaving, Make
+from agent.runtime.posting import make_posting
 
 log = logging.getLogger("agent.departures")
 
-MAKERS: dict[Language, Make] = {"nucleus": make_delivery}
+MAKERS: dict[Language, Make] = {"nucleus": make_delivery, "bucket": make_posting}
 
 Key = tuple[str, str]  #: App id and way's name.
 
@@ -58,6 +59,8 @@ class Departures:
         self.makers = makers
         self.halted = False  # a pause is in force: new ways out are not dialled
         self.ways: dict[Key, Leaving] = {}
+        self._numbers: dict[Key, int] = {}  # of the openings, so that a late letter finds nobody
+        self._opened = 0
         self._loop = asyncio.get_running_loop()
         self._sleep = SleepWatch(self.means.wall_ms() / 1000, self.means.mono_s())
         self._timers: dict[Key, asyncio.TimerHandle] = {}
@@ -87,20 +90,34 @@ class Departures:
                 self.tell(key, Start())
             return
 
+        number = self._opened = self._opened + 1
+
         def post(letter: Any) -> None:
             try:
-                self._loop.call_soon_threadsafe(self._heard, key, letter)
+                self._loop.call_soon_threadsafe(self._heard, key, number, letter)
             except RuntimeError:  # the loop has ended; this thread is being stopped too
                 log.debug("a way out spoke after the end app=%s way=%s", *key)
 
         leaving = self.makers[lane.way.language](desk, lane.way, lane.stream, self.dock, post)
         self.ways[key] = leaving
+        self._numbers[key] = number
         leaving.aim(endpoint, self.means.mono_s())
         leaving.start()
         if not self.halted:
             leaving.begin(self.means.mono_s())
             self._set_timer(key)
             self.changed()
+
+    def leave(self, app_id: str) -> list[Leaving]:
+        """Hang up all ways of an app and forget them; who calls stops their threads."""
+        gone = self.of(app_id)
+        for key in [key for key in self.ways if key[0] == app_id]:
+            self.tell(key, Stop())
+            del self.ways[key], self._numbers[key]
+            timer = self._timers.pop(key, None)
+            if timer is not None:
+                timer.cancel()
+        return gone
 
     def tell(self, key: Key, notice: Any) -> None:
         """Give one way out a notice, and wake again when its rule wants it."""
@@ -162,10 +179,10 @@ class Departures:
     def _of(self, app_id: str) -> Iterable[tuple[Key, Leaving]]:
         return [(key, leaving) for key, leaving in self.ways.items() if key[0] == app_id]
 
-    def _heard(self, key: Key, letter: Any) -> None:
+    def _heard(self, key: Key, number: int, letter: Any) -> None:
         if isinstance(letter, Died):
             self.on_death(letter)
-        elif not self._closed and key in self.ways:
+        elif not self._closed and self._numbers.get(key) == number:  # not one that was left
             self.tell(key, letter)
 
     def _set_timer(self, key: Key) -> None:

@@ -22,6 +22,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         stream: The outbox's key of its queue. Where it is not the way's own name, the app had
             one unnamed far end before, and this way took its queue over.
         language: Of what is on it.
+        mark: The last wire id of a question that was asked, and may not have been answered; it
+            is asked again with the same end (:mod:`agent.runtime.posting`).
 
     """
 
@@ -29,6 +31,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hold: Hold | None = None
     stream: str = ""
     language: Language = "nucleus"
+    mark: str = ""
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):

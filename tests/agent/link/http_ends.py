@@ -68,6 +68,7 @@ class Answers:
     plan: list[bytes | Callable[[Request], bytes | None] | None]
     requests: list[Request] = field(default_factory=list)
     at_s: list[float] = field(default_factory=list)
+    url: str = ""
 
     def __call__(self, sock: socket.socket) -> None:
         while (request := read_question(sock)) is not None:

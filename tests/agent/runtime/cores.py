@@ -24,6 +24,7 @@ from agent.runtime.core import Core
 from agent.runtime.delivery import Delivery
 from agent.runtime.means import Means
 from agent.settings import load
+from tracking.bucket import parse_body
 from tracking.endpoints import Origin, Receipt
 from tracking.events import Limits
 from tracking.nucleus import parse_frame
@@ -111,6 +112,19 @@ class Running:
         assert isinstance(leaving, Delivery)
         return leaving
 
+    async def call(
+        self, method: str, body: object, app_id: str = "acme", repeat: str = ""
+    ) -> Receipt:
+        """Hand in one request of Bucket's API; return when it is on disk."""
+        receipts: list[Receipt] = []
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        batch = parse_body(method, raw)
+        assert batch.accepted
+        self.core.intake.take_calls(app_id, batch, ORIGIN, receipts.append, repeat=repeat)
+        await until(lambda: bool(receipts))
+        assert receipts[0].fault is None
+        return receipts[0]
+
     def account(self, app_id: str = "acme") -> Any:
         stream = self.core.desks[app_id].stream
         assert stream is not None
@@ -139,16 +153,24 @@ async def running(
     folder: Path, clocks: Clocks | None = None, /, *, ack_s: float = 30.0, **endpoints: str
 ) -> AsyncIterator[Running]:
     """Run a core with an app per endpoint."""
+    apps = "".join(
+        f'[[apps]]\nid = "{app_id}"\nname = "{app_id}"\nversion = "1"\n'
+        f'[[apps.upstreams]]\nkind = "nucleus"\nendpoint = "{endpoint}"\n'
+        for app_id, endpoint in endpoints.items()
+    )
+    async with started(folder, apps, clocks, ack_s=ack_s) as here:
+        yield here
+
+
+@asynccontextmanager
+async def started(
+    folder: Path, written: str, clocks: Clocks | None = None, /, *, ack_s: float = 30.0
+) -> AsyncIterator[Running]:
+    """Run a core with these settings."""
     env = {"HOMING_HOME": str(folder), "DBUS_SESSION_BUS_ADDRESS": f"unix:path={folder}/no-bus"}
     places = Places.find(env).prepare()
     places.settings_file.parent.mkdir(parents=True, exist_ok=True)
-    places.settings_file.write_text(
-        "".join(
-            f'[[apps]]\nid = "{app_id}"\nname = "{app_id}"\nversion = "1"\n'
-            f'[[apps.upstreams]]\nkind = "nucleus"\nendpoint = "{endpoint}"\n'
-            for app_id, endpoint in endpoints.items()
-        )
-    )
+    places.settings_file.write_text(written)
     settings = load(places.settings_file, env, {})
     settings = replace(settings, link=replace(settings.link, ack_timeout_s=ack_s))
     died: list[BaseException] = []
