@@ -7,6 +7,7 @@ it. A file from the future is refused and left as it is.
     1   one row per event; ledger beside it
     2   one row per *segment*: the events of one app that were accepted in one commit, because
         rows are what SQLite charges for (about 2 µs each); dead letters, repeats, tallies
+    3   what each upstream of an app was given and has confirmed, by day: for the dual run
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import msgspec
 
 from agent.adapters.segments import chunks, ids_of, owner_seal, sealed
 
-VERSION = 2
+VERSION = 3
 NEWEST_BELIEVED = 999  #: A larger number in the header is damage, not the future.
 VERSION_AT = 60  #: Where the file's header keeps ``user_version``, four bytes, big end first.
 
@@ -65,9 +66,28 @@ CREATE TABLE tally (
     PRIMARY KEY (hour_ms, app_id, kind)
 ) WITHOUT ROWID;
 """
-STATEMENTS = [words for words in V2.split(";") if words.strip()]
-TABLES = {words.split()[2] for words in STATEMENTS if words.split()[1] == "TABLE"}
-FROM_1 = {"stream", "loss", "app"}  #: Tables of version 1 that are the same in version 2.
+V3 = """
+CREATE TABLE daily (
+    day TEXT NOT NULL, stream INTEGER NOT NULL,
+    accepted INTEGER NOT NULL, delivered INTEGER NOT NULL, dead INTEGER NOT NULL,
+    lost INTEGER NOT NULL,
+    PRIMARY KEY (day, stream)
+) WITHOUT ROWID;
+"""
+
+
+def _statements(text: str) -> list[str]:
+    return [words for words in text.split(";") if words.strip()]
+
+
+def _tables(statements: list[str]) -> set[str]:
+    return {words.split()[2] for words in statements if words.split()[1] == "TABLE"}
+
+
+STATEMENTS = _statements(V2 + V3)
+TABLES = _tables(STATEMENTS)
+OF_2 = _tables(_statements(V2))
+FROM_1 = {"stream", "loss", "app"}  #: Tables of version 1 that are the same in later ones.
 
 
 class Newer(Exception):
@@ -114,6 +134,9 @@ def upgrade(db: sqlite3.Connection) -> int:
     tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if found == VERSION and tables >= TABLES:
         return 0
+    if found == 2 and tables >= OF_2:
+        _in_one(db, _add_daily)
+        return 2
     if found == 1 and tables >= FROM_1 | {"event"}:
         _in_one(db, _to_segments)
         return 1
@@ -141,8 +164,14 @@ def _create(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
+def _add_daily(db: sqlite3.Connection) -> None:
+    """2 → 3: a table more."""
+    for statement in _statements(V3):
+        db.execute(statement)
+
+
 def _to_segments(db: sqlite3.Connection) -> None:
-    """1 → 2: events that stood together become segments; order, numbers and ledger stay.
+    """1 → 3: events that stood together become segments; order, numbers and ledger stay.
 
     What is no event any more is left out: the ledger, which knows what was accepted, counts it.
     """

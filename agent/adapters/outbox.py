@@ -26,12 +26,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from agent.adapters.daily import Counting
 from agent.adapters.eviction import Bounds, Eviction, Lost, summed
 from agent.adapters.keepsakes import DAY_MS, Keepsakes
 from agent.adapters.letters import DeadLetters
 from agent.adapters.outbox_file import disk_full, translated, unusable
 from agent.adapters.outbox_opening import Opening, replace, start
-from agent.adapters.outbox_view import OutboxView, Pending
+from agent.adapters.outbox_streams import OutboxStreams
+from agent.adapters.outbox_view import Pending
 from agent.adapters.reserve import Reserve
 from agent.adapters.rows import SegmentRows
 from agent.adapters.segments import Batch, Letter, Row
@@ -46,12 +48,13 @@ VACUUM_PAGES = 500  #: Given back to the disk in one tidying: about 15 ms, measu
 __all__ = ["Batch", "Bounds", "Letter", "Lost", "Opening", "Outbox", "Pending", "Row"]
 
 
-class Outbox(OutboxView):
+class Outbox(OutboxStreams):
     """The queue, its ledger, its dead letters, and what else must survive a restart.
 
     Attributes:
         opening: What was found at the start; damage found later is added to it.
         on_notice: Hears a sentence for the person when damage was found after the start.
+        counting: Whose days are counted; changed in place.
 
     """
 
@@ -60,6 +63,7 @@ class Outbox(OutboxView):
         self.bounds = bounds
         self.opening = Opening()
         self.on_notice: Callable[[str], None] | None = None
+        self.counting = Counting()
         self._reserve = Reserve(path.with_name(f"{path.name}.reserve"))
         self._db: sqlite3.Connection
         self._closed = False
@@ -90,6 +94,7 @@ class Outbox(OutboxView):
         next_seq = self._rows.next_seq if hasattr(self, "_rows") else 1
         tallied = self._keepsakes.tallied if hasattr(self, "_keepsakes") else {}
         streams = Streams(db)
+        streams.counting = self.counting
         for stream in before:
             streams.add(stream.app_id, stream.upstream, stream.id)
         rows = SegmentRows(db, streams, next_seq)
@@ -123,12 +128,14 @@ class Outbox(OutboxView):
         books = {s.id: s for s in self._streams}
         known = [(s.id, s.app_id, s.upstream) for s in books.values()]
         self._db = replace(self.path, self._db, why, self.opening, self._reserve, known, self._load)
+        self._streams.counting = Counting()  # the same numbers as before are no day's events
         try:
             with self.turn():  # the ledger in memory is whole, whatever became of the one on disk
                 for id_, stream in books.items():
                     self._streams.touch(id_).account.take_over(stream.account)
         except StorageFault as fault:
             log.warning("could not write the ledger code=%s", fault.code)
+        self._streams.counting = self.counting
         self._balance()
         for notice in self.opening.notices[told:]:
             if self.on_notice is not None:
@@ -325,6 +332,7 @@ class Outbox(OutboxView):
             lost += self._eviction.expire(now_ms - round(self.bounds.age_days * DAY_MS))
             self._letters.drop_oldest_of_too_many()
             self._keepsakes.prune(now_ms)
+            self._streams.daily.prune()
         while self.over_bounds:
             with self.turn():
                 lost += self._eviction.evict()
@@ -332,27 +340,34 @@ class Outbox(OutboxView):
         return summed(lost)
 
     def purge(self, app_id: str) -> int:
+        """Delete everything of an app for good, as :meth:`purging` does; return how many went."""
+        return sum(self.purging(app_id))
+
+    def purging(self, app_id: str) -> Iterator[int]:
         """Delete everything of an app for good: rows, letters, profile; nothing stays on disk.
 
         Files that were set aside after damage go too: they may hold the app's events.
 
-        Returns:
-            How many waiting events and dead letters went, counted as lost.
+        Yields:
+            How many waiting events and dead letters went, counted as lost, after each
+            transaction; others may be made in between, though none that adds to this app.
+
+        Raises:
+            StorageFault: Not all of it could be deleted; what went is gone.
 
         """
-        gone = 0
         for stream in self._streams.of(app_id):
             while self._streams[stream.id].account.pending:
                 with self.turn():
-                    gone += self._eviction.purge(stream.id)
+                    gone = self._eviction.purge(stream.id)
+                yield gone
         with self.turn():
-            for stream in self._streams.of(app_id):
-                gone += self._letters.drop_of(stream.id)
+            gone = sum(self._letters.drop_of(stream.id) for stream in self._streams.of(app_id))
             self._keepsakes.forget(app_id)
         self.tidy()
         for aside in self.path.parent.glob(f"{self.path.name}.damaged-*"):
             aside.unlink(missing_ok=True)
-        return gone
+        yield gone
 
     def tidy(self) -> bool:
         """Fold the write-ahead log in, with it what deleted events left there; give room back.

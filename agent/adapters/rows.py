@@ -174,6 +174,28 @@ class SegmentRows:
             self._streams.touch(stream).account.lose(reason, events)
         return int(events)
 
+    def hand_over(self, stream: int, to: int) -> int:
+        """Put a slice of a stream's oldest segments at the end of another; return how many events.
+
+        Raises:
+            Damaged: What is on disk is not what was written.
+
+        """
+        giver, taker = self._streams.touch(stream), self._streams.touch(to)
+        moved = size = 0
+        row = self.read(stream, 0)
+        while row is not None and moved < SLICE_ROWS and size < SLICE_BYTES:
+            last, accepted_ms, body = row
+            events = split(body)
+            self._db.execute(REMOVE, (stream, 0, last))
+            self._gone(stream, len(events), len(body))
+            giver.account.accepted -= len(events)
+            self.add(taker, events, accepted_ms)
+            taker.account.accepted += len(events)
+            moved, size = moved + len(events), size + len(body)
+            row = self.read(stream, last)
+        return moved
+
     def _gone(self, stream: int, events: int, size: int) -> None:
         changed = self._streams.touch(stream)
         changed.account.pending -= events

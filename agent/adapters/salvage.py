@@ -40,7 +40,14 @@ Name = tuple[str, str]  #: App id and upstream.
 #: Form of a row → the table it is from. From tables, and from indexes and tables without row
 #: numbers; the names of streams are in their table and once more in its index.
 TABLES = {"nttii": "stream", "ntiittb": "dead_letter"}
-INDEXES = {"iti": "loss", "tb": "app", "itti": "tally", "bi": "seen", "tti": "name"}
+INDEXES = {
+    "iti": "loss",
+    "tb": "app",
+    "itti": "tally",
+    "bi": "seen",
+    "tti": "name",
+    "tiiiii": "daily",
+}
 SEGMENT, EVENT_OF_1 = "niiiiib", ("niib", "niit")
 
 
@@ -195,6 +202,7 @@ def _refill(
         )
     db.execute("DELETE FROM segment WHERE stream NOT IN (SELECT id FROM stream)")
     db.execute("DELETE FROM dead_letter WHERE stream NOT IN (SELECT id FROM stream)")
+    db.execute("DELETE FROM daily WHERE stream NOT IN (SELECT id FROM stream)")
     db.execute("DELETE FROM loss WHERE stream NOT IN (SELECT id FROM stream)")
     db.execute("INSERT INTO seen_day SELECT day, count(*) FROM seen GROUP BY day")
     db.execute("COMMIT")
@@ -215,6 +223,8 @@ def _believed(table: str, values: Sequence[object]) -> bool:
                 return False
         case "seen", [bytes(digest), _]:
             return len(digest) == 16
+        case "daily", [str(day), int(stream), int(accepted), int(delivered), *_]:
+            return len(day) == len("2026-11-21") and stream > 0 and min(accepted, delivered) >= 0
         case "tally", [_, _, _, int(events)]:
             return events >= 0
     return True

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from agent.adapters.daily import Counting, Daily
 from agent.adapters.segments import owner_seal
 from agent.rules.ledger import Account, Loss
 from tracking.errors import Bug
@@ -50,6 +51,8 @@ class Streams:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        self.daily = Daily(db)
+        self.counting = Counting()
         self._all: dict[int, Stream] = {}
         self._by_key: dict[tuple[str, str], int] = {}
         self._before: dict[int, Stream] | None = None  # as they were when this turn began
@@ -126,6 +129,8 @@ class Streams:
                     " accepted = excluded.accepted, delivered = excluded.delivered",
                     (id_, now.app_id, now.upstream, account.accepted, account.delivered),
                 )
+            if id_ in self.counting.streams:
+                self.daily.add(self.counting.today(), id_, old, account)
             for reason, events in account.lost.items():
                 if events != old.lost.get(reason):
                     self._db.execute(
