@@ -13,16 +13,19 @@ import os
 import sys
 from pathlib import Path
 
+from agent.rules.masking import masked
+
 FILE_BYTES = 1024 * 1024
 FILES = 5
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _Escaping(logging.Formatter):
-    """Writes every record on one line, whatever its values hold."""
+    """Writes every record on one line, whatever its values hold, without what opens a door."""
 
     def format(self, record: logging.LogRecord) -> str:
-        lines = super().format(record).split("\n")
+        said = super().format(record).encode("utf-8", "surrogateescape")
+        lines = masked(said).decode("utf-8", "surrogateescape").split("\n")
         shown = (
             line if line.isprintable() else line.encode("unicode_escape").decode("ascii")
             for line in lines

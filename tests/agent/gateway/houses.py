@@ -50,7 +50,7 @@ class Kept:
     def rows(self) -> int:
         return len(self.frames) + len(self.batches)
 
-    async def admit(self, app_id: str, transport: str) -> None:
+    async def admit(self, app_id: str, origin: Origin, *, frame_follows: bool = False) -> None:
         if self.fault is not None:
             raise self.fault
 
