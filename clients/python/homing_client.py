@@ -90,7 +90,7 @@ class Homing:
         try:
             self._path, state = _places(env)
         except Exception as exc:
-            self._say(f"cannot tell where the agent is: {exc!r}")
+            self._say("cannot tell where the agent is", exc)
         self._loopback_file = os.path.join(state, "loopback.json") if state else ""
         self._spool = _Spool(os.path.join(state, "spool"), self.app_id) if spool and state else None
         self._head = b'{"appId":%s,"data":[' % json.dumps(self.app_id).encode()
@@ -137,12 +137,16 @@ class Homing:
                 said = {"message": str(error), "stack": "".join(lines)[-STACK_CHARACTERS:]}
             said.update(payload or {})
         except Exception as exc:  # an exception whose text raises
-            self._say(f"an error could not be described: {exc!r}")
+            self._say("an error could not be described", exc)
         self._report("error", name, said or None)
 
     def identify(self, user_id: str | None) -> None:
         """Say who uses the app; told with every event from now on. None: nobody."""
-        self._user = None if user_id is None else str(user_id)
+        try:
+            self._user = None if user_id is None else str(user_id)
+        except Exception as exc:
+            self._say("that is no user id", exc)
+            return
         if self._user is not None:
             self._report("userid", None, None)
 
@@ -152,7 +156,7 @@ class Homing:
             self._props.update(props)
             self._report("props", None, dict(self._props))
         except Exception as exc:
-            self._say(f"props must be a mapping: {exc!r}")
+            self._say("props must be a mapping", exc)
 
     def flush(self, timeout: float = 2.0) -> bool:
         """Wait until everything tracked so far is on disk, the agent's or the spool's."""
@@ -193,7 +197,7 @@ class Homing:
             with self._lock:
                 self._counts["tracked"] += 1
                 self._counts["refused"] += 1
-            self._say(f"{kind} {name!r} was not taken: {exc!r}")
+            self._say(f"an event was not taken: {type(exc).__name__}", exc)
             return
         with self._lock:
             self._counts["tracked"] += 1
@@ -204,10 +208,10 @@ class Homing:
                 self._queue.append(line)
                 self._bytes += len(line[1])
                 self._rouse()
-        if full:
-            self._say(f"{kind} {name!r} was dropped: the queue is full")
             if self._exiting and not self._runs():
                 self._leave()
+        if full:
+            self._say("an event was dropped: the queue is full")
 
     def _encoded(
         self, kind: str, name: str | None, payload: Mapping[str, Any] | None
@@ -252,8 +256,9 @@ class Homing:
                 self._thread = None
                 self._say(f"the client's thread cannot start: {exc!r}")
 
-    def _say(self, sentence: str) -> None:
-        with contextlib.suppress(Exception):
+    def _say(self, sentence: str, *more: object) -> None:
+        with contextlib.suppress(Exception):  # also what the texts of others raise
+            sentence = ": ".join([sentence, *map(str, more)])
             if callable(self._debug):
                 self._debug(sentence)
             elif self._debug and sys.stderr is not None:
