@@ -264,6 +264,7 @@ class _Server:
             time.monotonic,
             query_s=self.settings.query_s,
             waiting=lambda: self.writer.waiting,
+            kept_days=lambda app: self._retention().get(app, 0),
             forgetting=None
             if stones is None
             else Forgetting(self.store, self.writer, stones, _now_ms),
@@ -302,14 +303,15 @@ class _Server:
             come_back_s=2 * settings.drain_s,
         )
 
-    def _upkeep(self) -> Upkeep:
-        def retention() -> dict[str, int]:
-            days = {app.app_id: app.retention_days for app in self.accounts.apps()}
-            default = self.settings.retention_days
-            return {app: default if own is None else own for app, own in days.items()}
+    def _retention(self) -> dict[str, int]:
+        """Return how many days each app's events are kept; 0: for ever."""
+        days = {app.app_id: app.retention_days for app in self.accounts.apps()}
+        default = self.settings.retention_days
+        return {app: default if own is None else own for app, own in days.items()}
 
+    def _upkeep(self) -> Upkeep:
         upkeep = Upkeep(
-            self.store, self.writer, now_ms=_now_ms, now_s=time.monotonic, retention=retention
+            self.store, self.writer, now_ms=_now_ms, now_s=time.monotonic, retention=self._retention
         )
         if isinstance(store := self.store, DuckStore):
             upkeep.reading = lambda: store.exporting > 0

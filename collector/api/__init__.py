@@ -57,6 +57,7 @@ class DataApi:
         now_s: Monotonic seconds.
         query_s: What one answer may take, in seconds; the engine is interrupted then.
         waiting: Tells how many events wait for the disk.
+        kept_days: Tells how many days an app's events are kept; 0: for ever.
         forgetting: Erases; without it DELETE answers 503.
         seal: Makes what signs receipts.
         set_aside: Counts the folders that no erasure goes into (receipts say so).
@@ -74,6 +75,7 @@ class DataApi:
         *,
         query_s: float = QUERY_S,
         waiting: Callable[[], int] = lambda: 0,
+        kept_days: Callable[[str], int] = lambda _: 0,
         forgetting: Forgetting | None = None,
         seal: Callable[[], Seal] | None = None,
         set_aside: Callable[[], int] = lambda: 0,
@@ -86,6 +88,7 @@ class DataApi:
             presence,
             self.threads,
             waiting=waiting,
+            kept_days=kept_days,
             forgetting=forgetting,
             seal=seal,
             set_aside=set_aside,

@@ -15,6 +15,7 @@ from collector.api.answers import SeedAnswers, shown
 from collector.api.parameters import Asked
 from collector.intake.rows import exported
 from collector.store.interface import Stored
+from collector.store.local_time import DAY_MS
 from collector.store.questions import Questions
 from collector.store.questions_people import Person
 from tracking.dates import iso
@@ -42,10 +43,12 @@ class MoreAnswers(SeedAnswers):
 
     Args:
         waiting: Tells how many events wait for the disk.
+        kept_days: Tells how many days an app's events are kept; 0: for ever.
 
     """
 
     waiting: Callable[[], int] = lambda: 0
+    kept_days: Callable[[str], int] = lambda _: 0
 
     # --- companies -----------------------------------------------------------------------------
 
@@ -197,6 +200,23 @@ class MoreAnswers(SeedAnswers):
             lines = b",".join(exported(row).rstrip() for row in rows)
             yield lines if first else b"," + lines
             first = False
+
+    async def reckoning(self, app: str, asked: Asked) -> object:
+        (start, end), devices = asked.interval(), asked.devices()
+        days = self.kept_days(app)
+
+        def read(q: Questions) -> shapes.Reckoning:
+            count, last = q.erasures(app, start)
+            return shapes.Reckoning(
+                hours=[
+                    shapes.ReckonedHour(one.device, iso(one.hour_ms), *one[2:])
+                    for one in q.reckoning(app, start, end, devices)
+                ],
+                erasures=shapes.Erasures(count, saying.moment(last)),
+                kept_since=iso(asked.now_ms - days * DAY_MS) if days else None,
+            )
+
+        return shapes.Data(await self.ask(read))
 
     async def condition(self, app: str, asked: Asked) -> object:
         now = asked.now_ms

@@ -170,6 +170,12 @@ ENDPOINTS: Final = (
         group="Beyond the seeds",
     ),
     Endpoint(
+        "reckoning", "/reckoning", "stats:read", s.Data[s.Reckoning],
+        "Events per hour of some devices, with a digest of their ids",
+        "For whoever counted, too: equal count and digest, equal events.",
+        (*p.INTERVAL, p.DEVICES), group="Beyond the seeds",
+    ),
+    Endpoint(
         "condition", "/status", "admin", s.Data[s.Condition],
         "How the collector is doing", heavy=False, group="Beyond the seeds",
     ),

@@ -25,6 +25,7 @@ MOST_MINUTES: Final = 840
 MOST_ROWS: Final = 10_000
 MOST_SKIPPED: Final = 100_000_000
 MOST_STEPS: Final = 8
+MOST_DEVICES: Final = 64
 MOST_TEXT: Final = 1_024
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,12}")
 _zones = lru_cache(maxsize=1)(available_timezones)
@@ -87,6 +88,13 @@ RECEIPT = Parameter(
     "receipt",
     "1: answer 200 with a signed receipt instead of 204; so does `Prefer: return=representation`.",
     {"type": "string", "enum": ["0", "1"]},
+)
+DEVICES = Parameter(
+    "devices",
+    "1 to 64 device ids: a list, or JSON text of one, or ids between commas.",
+    {"type": "string"},
+    True,
+    "b7e3c1a09d",
 )
 STEPS = Parameter(
     "steps",
@@ -165,14 +173,7 @@ class Asked:
 
     def steps(self) -> list[str]:
         """Return the row names of a funnel."""
-        said = self.said.get("steps")
-        if isinstance(said, str):
-            try:
-                listed = json.loads(said) if said.lstrip().startswith("[") else said.split(",")
-            except (ValueError, RecursionError):
-                raise RequestFault("steps is not a list", field="steps") from None
-        else:
-            listed = said
+        listed = self._listed("steps")
         if not isinstance(listed, list) or not 2 <= len(listed) <= MOST_STEPS:
             raise RequestFault(f"steps are 2 to {MOST_STEPS} row names", field="steps")
         for before, step in zip([None, *listed], listed, strict=False):
@@ -182,10 +183,30 @@ class Asked:
                 raise RequestFault("a step repeats the one before it", field="steps")
         return listed
 
+    def devices(self) -> list[str]:
+        """Return the devices whose events are counted."""
+        listed = self._listed("devices")
+        if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_DEVICES:
+            raise RequestFault(f"devices are 1 to {MOST_DEVICES} ids", field="devices")
+        for device in listed:
+            if not isinstance(device, str) or not 0 < len(device) <= MOST_TEXT:
+                raise RequestFault("a device is named by its id", field="devices")
+        return sorted(set(listed))
+
     def window_ms(self) -> int:
         return 1000 * (self._whole("window", 1, LONGEST_MS // 1000) or 7 * DAY_MS // 1000)
 
     # --- readers -------------------------------------------------------------------------------
+
+    def _listed(self, name: str) -> object:
+        """Return a list, from wherever it came; anything else as it is."""
+        said = self.said.get(name)
+        if not isinstance(said, str):
+            return said
+        try:
+            return json.loads(said) if said.lstrip().startswith("[") else said.split(",")
+        except (ValueError, RecursionError):
+            raise RequestFault(f"{name} is not a list", field=name) from None
 
     def _moment(self, name: str, default: int | None = None) -> int:
         said = self.said.get(name)

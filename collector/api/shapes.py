@@ -263,6 +263,36 @@ class ErrorRecord(Struct, rename="camel"):
     sample: EventRow
 
 
+class ReckonedHour(Struct, rename="camel"):
+    device_id: str
+    hour: Annotated[Moment, Meta(description="Beginning of the hour that the events are dated in.")]
+    events: int
+    digest: Annotated[
+        str,
+        Meta(
+            pattern="^[0-9a-f]{16}$",
+            description="Of the events' ids as JSON text: two sums modulo 2^32, of the first and of"
+            " the second word of each one's MD5, as hexadecimal digits.",
+        ),
+    ]
+    unbelieved: Annotated[int, Meta(description="Events whose date was not believed.")]
+
+
+class Erasures(Struct, rename="camel"):
+    count: Annotated[int, Meta(description="People and devices erased since the start.")]
+    last: Moment | None
+
+
+class Reckoning(Struct, rename="camel"):
+    """What is held of some devices, to be compared with what they count themselves."""
+
+    hours: Annotated[list[ReckonedHour], Meta(description="Those with events, in order.")]
+    erasures: Erasures
+    kept_since: Annotated[
+        Moment | None, Meta(description="What was received before is removed; null: nothing is.")
+    ]
+
+
 class Condition(Struct, rename="camel"):
     """How the collector is doing, and what it holds of this app."""
 

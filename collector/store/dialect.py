@@ -17,6 +17,8 @@ is a macro in braces, innermost first, arguments separated by ``|``:
     {pair_join}         ... this one after the table
     {in|column|name}    column IN the list bound as $name
     {md5|a}             the MD5 of a text, hexadecimal, lower case
+    {word32|a|n}        word n (0 to 3) of the MD5 of a text, big end first, as a whole number
+    {said_range}        as {range}, of the date that the event said, believed or not
 """
 
 from __future__ import annotations
@@ -77,6 +79,12 @@ class Dialect:
     def md5(self, a: str) -> str:
         return f"md5({a})"
 
+    def word32(self, a: str, n: str) -> str:
+        return f"CAST(concat('0x', substr(md5({a}), {1 + 8 * int(n)}, 8)) AS BIGINT)"
+
+    def said_range(self) -> str:
+        return "app_id = $app AND said_ts >= $start AND said_ts < $end"
+
 
 class ClickHouse(Dialect):
     """ClickHouse's words, 18.16 and later; values are bound by the driver as ``%(name)s``."""
@@ -127,6 +135,17 @@ class ClickHouse(Dialect):
 
     def md5(self, a: str) -> str:
         return f"lower(hex(MD5({a})))"
+
+    def word32(self, a: str, n: str) -> str:
+        word = f"substring(MD5({a}), {1 + 4 * int(n)}, 4)"
+        return f"toInt64(reinterpretAsUInt32(reverse({word})))"
+
+    def said_range(self) -> str:
+        # A date that was believed decides the day; one that was not lies in day 0.
+        return (
+            "app_id = $app AND said_ts >= $start AND said_ts < $end AND (day = 0 OR "
+            "(day >= intDiv($start, 86400000) AND day <= intDiv($end, 86400000)))"
+        )
 
 
 DUCKDB = Dialect()

@@ -2,6 +2,7 @@
 
     Asking ◄── SessionQuestions ◄─┬─ DailyQuestions   days, events, attributes
                                   └─ PeopleQuestions  users, their sessions
+           ◄── ReckoningQuestions                     what a sender's own count is compared with
                                      └─ Questions     all of it, and what is beyond the seeds
 
 Answers are plain values with times in Unix milliseconds; the API says them as the seeds do. One
@@ -23,6 +24,7 @@ from collector.store.interface import Stored
 from collector.store.local_time import DAY_MS, Wall, day_name, week_name
 from collector.store.questions_daily import DailyQuestions
 from collector.store.questions_people import PeopleQuestions, Person, Record
+from collector.store.questions_reckoning import ReckoningQuestions
 
 WEEK_MS = 7 * DAY_MS
 SLICE = 2_000  #: Events of one person that are read at a time for an export.
@@ -38,7 +40,7 @@ def error_hash(name: str, stack: str) -> str:
     return hashlib.sha256(said).hexdigest()[:16]
 
 
-class Questions(DailyQuestions, PeopleQuestions):
+class Questions(DailyQuestions, PeopleQuestions, ReckoningQuestions):
     """All questions."""
 
     # --- companies -----------------------------------------------------------------------------

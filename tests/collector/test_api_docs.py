@@ -74,9 +74,10 @@ def scene() -> tuple[list[Stored], list[Fact]]:
     stack = {"message": "boom", "stack": "Error: boom\n    at save (0x7f3a:12)"}
     oops = {"kind": "error", "type": "error", "name": "uncaughtException"}
     at, week, again = MONDAY, 7 * DAY, {"session_id": "4712"}
+    named = {"event_id": '"V1StGXR8_Z5jdHi6B-myT"', "said_ts": at + 60_000}
     rows = [
         said({"plan": "pro", "seats": 3}, ts=at, **init, **ada, **mac),
-        said({"title": "Shopping"}, ts=at + 60_000, name="NOTE_SAVED", **ada),
+        said({"title": "Shopping"}, ts=at + 60_000, name="NOTE_SAVED", **ada, **named),
         said({"title": "Ideas"}, ts=at + 120_000, name="NOTE_SAVED", **ada),
         said(stack, ts=at + 180_000, **oops, **ada),
         said({"plan": "free"}, ts=at + DAY, **init, **bob, **win),

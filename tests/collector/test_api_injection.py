@@ -95,6 +95,7 @@ QUESTIONS: dict[str, Callable[[Questions, str], object]] = {
         list(q.held_rows("A", Person("u", x), [x])),
     ),
     "arrivals": lambda q, x: q.arrivals(x, NOW),
+    "reckoning": lambda q, x: (q.reckoning(x, *SPAN, [x]), q.erasures(x, NOW)),
 }
 
 

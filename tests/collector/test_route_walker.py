@@ -34,9 +34,9 @@ OPEN = {"/api/v1/{rest:path}", "/api/v1/openapi.json", "/api/v1/docs", "/api/v1"
 NUMBERS = {
     *("/analytics/quickglance", "/analytics", "/analytics/events", "/analytics/eventsprops"),
     *("/analytics/events/", "/analytics/events//", "/analytics/errors", "/live/users/count"),
-    *("/feedback/average", "/feedback/daily", "/retention", "/funnel", "/errors"),
+    *("/feedback/average", "/feedback/daily", "/retention", "/funnel", "/errors", "/reckoning"),
 }
-BODY = msgspec.json.encode({"steps": ["a", "b"], "start": 1, "end": 2})
+BODY = msgspec.json.encode({"steps": ["a", "b"], "devices": ["d"], "start": 1, "end": 2})
 
 Asked = tuple[int, dict[str, Any]]
 
