@@ -8,6 +8,8 @@ over, and then with what is true: durable, not yet delivered.
     POST …/track?ack=delivered&timeout=30      HTTP, for those who cannot set headers
     {"data":[…],"ack":"delivered","timeout":30}    a frame, on every way in
 
+    {"data":[…],"ack":"durable","import":true}     a tool that imports a file for a person
+
     {"reportedIds":[…],"delivered":true}       200; everybody has it
     {"reportedIds":[…],"delivered":false}      202; safe here, and it will be sent
 
@@ -89,7 +91,7 @@ def asked_of_frame(members: Mapping[str, str]) -> Asked | None:
         return None
     _, word = strict_json.scalar(members, "ack")
     if word == DURABLE:
-        return Asked()
+        return Asked(imports=members.get("import") == "true")
     if word != DELIVERED:
         return None
     _, seconds = strict_json.scalar(members, "timeout")

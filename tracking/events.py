@@ -116,10 +116,12 @@ class Asked(msgspec.Struct, frozen=True):
 
     Attributes:
         wait_s: How long it wants to wait until its events are delivered; None: durable will do.
+        imports: They are a person's import, not an app's report.
 
     """
 
     wait_s: float | None = None
+    imports: bool = False
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):

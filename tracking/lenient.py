@@ -100,8 +100,13 @@ class _Split(msgspec.Struct, omit_defaults=True):
     confirmation: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     ack: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     timeout: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    imports: msgspec.Raw | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="import")
 
 
+_OTHERS: Final = (
+    *((key, key) for key in ("appId", "confirmation", "ack", "timeout")),
+    ("import", "imports"),
+)
 _SPLIT: Final = msgspec.json.Decoder(_Split)
 
 
@@ -120,8 +125,8 @@ def read_top_level(data: bytes) -> Generator[None, None, TopLevel]:
         return (yield from _read_any_top_level(data.decode("utf-8", "surrogateescape")))
     others = {
         key: bytes(raw).decode("utf-8", "surrogateescape")
-        for key in ("appId", "confirmation", "ack", "timeout")
-        if isinstance(raw := getattr(split, key), msgspec.Raw)
+        for key, name in _OTHERS
+        if isinstance(raw := getattr(split, name), msgspec.Raw)
     }
     return _top_level([bytes(raw) for raw in split.data], others)
 

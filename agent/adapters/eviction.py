@@ -67,6 +67,10 @@ class Eviction:
         """Whether more is held than may be."""
         return max(self._spare()) > 0
 
+    def held(self, app_id: str) -> float:
+        """Return the part of the bounds that an app fills, by whichever is nearer."""
+        return sum(map(self._share, self._streams.of(app_id)))
+
     def expire(self, oldest_ms: int) -> list[Lost]:
         """Give up a slice of what was accepted before ``oldest_ms``."""
         lost: list[Lost] = []

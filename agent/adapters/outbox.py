@@ -320,6 +320,10 @@ class Outbox(OutboxStreams):
         """Whether more is held than may be."""
         return self._eviction.over
 
+    def held(self, app_id: str) -> float:
+        """Return the part of the bounds that an app fills, from 0."""
+        return self._eviction.held(app_id)
+
     def trim(self, now_ms: int) -> list[Lost]:
         """Give up what is too old or too much, counted by name; forget what is out of use.
 

@@ -27,6 +27,7 @@ from tracking.nucleus import APP_ID, golden_reply, parse_frame, parse_reply
 
 CHUNK_BYTES = 1024 * 1024
 LARGEST = Limits(event_bytes=256 * 1024)  #: What the settings can allow at most.
+IMPORTED = b'],"ack":"durable","import":true}\n'  #: Not an app's report (tracking.acknowledging).
 ID_BYTES = 15  #: 120 bits are 20 characters of base64 without padding.
 
 
@@ -66,7 +67,7 @@ class Batch:
         """Return the line that reports these events."""
         app = msgspec.json.encode(self.app_id)
         events = b",".join(item.raw for item in self.items)
-        return b'{"appId":' + app + b',"data":[' + events + b"]}\n"
+        return b'{"appId":' + app + b',"data":[' + events + IMPORTED
 
 
 class _Line(msgspec.Struct):

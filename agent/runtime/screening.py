@@ -13,16 +13,19 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from agent.adapters.machine import machine_names
+from agent.adapters.places import Places
 from agent.adapters.private_files import read_private, write_private
 from agent.rules.json_edit import quoted
 from agent.rules.machine_names import MachineNames, MachineRule, Reach
 from agent.rules.redaction import Hasher, Language, Rule, keyed_hasher
+from agent.settings import Settings
 from tracking.bucket import (
     Call,
     CompanyCall,
@@ -36,6 +39,7 @@ from tracking.events import Event, Kind, Limits
 
 MACHINE: Final = "redaction.machine"  #: How the rule that nobody wrote is counted.
 KEY_BYTES: Final = 32
+KEY_FILE: Final = "redaction.key"
 
 #: Member of the wire → field of :class:`tracking.events.Event`; all of them are text.
 _MEMBERS: Final = {
@@ -306,6 +310,17 @@ def _repeats_a_key(raw: bytes) -> bool:
     except (ValueError, RecursionError):
         return True
     return repeated
+
+
+def screening_of(settings: Settings, places: Places, environment: Mapping[str, str]) -> Screening:
+    """Return the screening that the settings ask for."""
+    return Screening(
+        settings.rules,
+        names=machine_names(environment),
+        reach=settings.redaction.machine,
+        limits=settings.limits.wire(),
+        key=lambda: kept_key(places.state / KEY_FILE),
+    )
 
 
 def kept_key(path: Path) -> bytes:

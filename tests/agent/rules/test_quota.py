@@ -59,3 +59,30 @@ def test_no_sequence_gets_more_than_the_rate_the_burst_and_one_large_frame(
         if bucket.take(count, now_s) == 0.0:
             granted += count
     assert granted <= 100 + 10 * now_s + max(0, max(n for n, _ in asked) - 100) + 1e-3
+
+
+def test_what_was_accepted_before_is_given_back() -> None:
+    bucket = Bucket(rate_per_s=10, burst=100)
+    assert bucket.take(100, 0.0) == 0.0
+    bucket.give_back(60)
+    assert bucket.take(60, 0.0) == 0.0
+    bucket.give_back(1_000)
+    assert bucket.take(100, 0.0) == 0.0
+    assert bucket.take(1, 0.0) == 0.1  # no more than a full bucket was given back
+
+
+def test_who_asks_too_often_is_measured_whether_it_is_granted_or_not() -> None:
+    bucket = Bucket(rate_per_s=1_000, burst=2_000)
+    for tick in range(300):
+        bucket.take(120, tick / 100)
+    assert 11_900 < bucket.asked_per_s(3.0) < 12_200
+    assert 0 < bucket.refused < 36_000
+    assert bucket.asked_per_s(5.0) == 0.0
+
+
+def test_an_app_that_reports_calmly_is_measured_as_calm() -> None:
+    bucket = Bucket()
+    for second in range(10):
+        bucket.take(3, float(second))
+    assert bucket.asked_per_s(9.5) == 3.0
+    assert bucket.refused == 0
