@@ -18,12 +18,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from agent.adapters.atlas import Atlas
 from agent.adapters.patience import Patience, as_fault, send_all
 from agent.adapters.plain_get import read_response
 from agent.adapters.refusals import refusal
 from agent.adapters.roads import open_road
 from agent.adapters.tls import client_context
-from agent.adapters.atlas import Atlas
 from agent.rules.endpoints import parse_address
 from tracking.errors import SecretFault, Unreachable
 from tracking.nucleus import parse_ms

@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
+from agent.adapters.atlas import Atlas
 from agent.adapters.http_wire import Answer, HttpWire, Question, Stale
 from agent.adapters.patience import Abandoned, Patience, as_fault, drain, ready_of
 from agent.adapters.roads import Place, Resolve, look_up, open_road
@@ -82,6 +83,7 @@ class HttpLink:
         dial_s: Name, connection, proxy and TLS together.
         answer_s: A question and its answer.
         resolve: Name to places; replaced in tests.
+        atlas: Hosts, proxies and logins of this agent.
 
     Attributes:
         sent_bytes: Bodies sent since the start. Written by this thread alone; any may read it.
@@ -100,6 +102,7 @@ class HttpLink:
         dial_s: float = 15.0,
         answer_s: float = 30.0,
         resolve: Resolve = look_up,
+        atlas: Atlas | None = None,
     ) -> None:
         self.name = name
         self.sent_bytes = 0
@@ -110,6 +113,7 @@ class HttpLink:
         self._ca_file = ca_file
         self._dial_s, self._answer_s = dial_s, answer_s
         self._resolve = resolve
+        self._atlas = atlas
         self._context: ssl.SSLContext | None = None
         self._inbox: deque[_Ask] = deque()
         self._unwanted = 0  # questions up to this one were cancelled
@@ -243,7 +247,9 @@ class HttpLink:
 
     def _connect(self, ask: _Ask) -> HttpWire:
         patience = self._patience(ask.number, self._dial_s)
-        sock = open_road(ask.address, patience, context=self._tls, resolve=self._look_up)
+        sock = open_road(
+            ask.address, patience, context=self._tls, resolve=self._look_up, atlas=self._atlas
+        )
         return HttpWire(ask.address, sock, self._agent)
 
     def _patience(self, number: int, seconds: float) -> Patience:

@@ -208,7 +208,7 @@ def as_fault(exc: Exception, where: str) -> Fault:
         case socket.gaierror() | UnicodeError():
             return NoName(
                 f"there is no {words(where)} in the names",
-                advice="Is this computer offline? `homing doctor network` asks the resolver.",
+                advice="Is this computer offline? Check the address, and the resolver.",
             )
         case OSError():
             reason = SAID.get(exc.errno or 0) or words(exc.strerror or type(exc).__name__)

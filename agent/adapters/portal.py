@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import time
 
+from agent.adapters.atlas import Atlas
 from agent.adapters.connecting import Resolve, connect
 from agent.adapters.patience import Patience
 from agent.adapters.plain_get import get_page
-from agent.adapters.atlas import Atlas
 from agent.rules.endpoints import Address, is_loopback
 from agent.rules.portal import Answered, portal_sign, worth_asking
 from tracking.errors import LinkFault, SignIn, Unreachable

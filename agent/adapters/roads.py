@@ -21,12 +21,12 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 
+from agent.adapters.atlas import Atlas
 from agent.adapters.connecting import Place, Resolve, connect, look_up, require_loopback
 from agent.adapters.pac import shake_hands
 from agent.adapters.patience import Patience, as_fault
 from agent.adapters.portal import explained
 from agent.adapters.proxy_login import lay_through
-from agent.adapters.atlas import Atlas
 from agent.rules.endpoints import Address
 from agent.rules.proxies import Proxy
 from tracking.errors import LinkFault, ProxyFault, Unreachable

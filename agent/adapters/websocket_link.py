@@ -34,11 +34,11 @@ from pathlib import Path
 
 import websocket
 
+from agent.adapters.atlas import Atlas
 from agent.adapters.patience import Abandoned, Patience, drain, ready_of, words
 from agent.adapters.patience import as_fault as road_fault
 from agent.adapters.roads import Place, Resolve, look_up, open_road
 from agent.adapters.tls import client_context
-from agent.adapters.atlas import Atlas
 from agent.adapters.websocket_wire import BINARY, PING, PONG, TEXT, Frames, Wire
 from agent.rules.endpoints import parse_address
 from agent.rules.notices import Heard, Lost, Notice, Opened, Received

@@ -144,7 +144,16 @@ COMMANDS = {
             "doctor",
             f"{_HERE}.doctor",
             "look for what is wrong, and say how to put it right",
-            "homing doctor\nhoming doctor --json | jq '.[] | select(.verdict != \"ok\")'",
+            "homing doctor\nhoming doctor network   walk to each far end, name the failing hop\n"
+            "homing doctor --json | jq '.[] | select(.verdict != \"ok\")'",
+        ),
+        Command(
+            "network",
+            f"{_HERE}.network",
+            "proxies and their logins, whom the agent may contact, what waits for a better moment",
+            "homing network hosts\n"
+            "homing network proxy-login --user me   the password is asked for\n"
+            "homing network override --for 1h       send everything, metered or not",
         ),
         Command("stop", f"{_HERE}.steer", "stop the running agent", "homing stop"),
         Command(

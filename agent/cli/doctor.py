@@ -9,6 +9,8 @@ from agent.rules.wording import visible
 from tracking.errors import AgentGone
 
 if TYPE_CHECKING:
+    import argparse
+
     from agent.cli.parser import Parser
     from agent.door import Check
 
@@ -17,8 +19,26 @@ MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
 
 def declare(_name: str, parser: Parser) -> None:
     """Add the options of `doctor`."""
+    from agent.cli.parser import one_of
+
+    parser.add_argument(
+        "what",
+        nargs="?",
+        default="all",
+        type=one_of("all", "network"),
+        help="network: walk the way to each far end, hop by hop",
+    )
+    parser.app_option("with network: this app's far ends only")
     parser.json_option()
-    parser.set_defaults(run=lambda args, shell: doctor(shell, as_json=args.json))
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace, shell: Shell) -> int:
+    if args.what == "network":
+        from agent.cli.network import doctor_network
+
+        return doctor_network(shell, args.app or "", as_json=args.json)
+    return doctor(shell, as_json=args.json)
 
 
 def doctor(shell: Shell, *, as_json: bool) -> int:

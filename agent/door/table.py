@@ -12,6 +12,14 @@ from typing import Any, NamedTuple
 
 from agent.door.asking import Request
 from agent.door.gateway import GiveToken, ListTokens, RevokeTokens
+from agent.door.network import (
+    ForgetProxyLogin,
+    KeepProxyLogin,
+    SendAnyway,
+    ShowHosts,
+    ShowNetwork,
+    WalkNetwork,
+)
 from agent.door.wire import ReadWire
 
 
@@ -36,6 +44,12 @@ TABLE: tuple[Line, ...] = (
     Line("gateway/give", GiveToken),
     Line("gateway/revoke", RevokeTokens),
     Line("wire/read", ReadWire, reads=True),
+    Line("network", ShowNetwork, reads=True),
+    Line("network/hosts", ShowHosts, reads=True),
+    Line("network/walk", WalkNetwork, reads=True),
+    Line("network/override", SendAnyway),
+    Line("network/login", KeepProxyLogin),
+    Line("network/logout", ForgetProxyLogin),
 )
 
 BY_REQUEST: Mapping[type[Request[Any]], Line] = MappingProxyType(

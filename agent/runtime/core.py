@@ -44,6 +44,7 @@ from agent.runtime.identify import Naming
 from agent.runtime.intake import Intake
 from agent.runtime.leaving import Dock
 from agent.runtime.means import Means
+from agent.runtime.network import Network
 from agent.runtime.off_loop import off_loop
 from agent.runtime.report import Board, local_glance, snapshot
 from agent.runtime.seating import Seating
@@ -98,6 +99,7 @@ class Core:
             service=places.keyring_service,
             env=means.environment,
         )
+        self.network = Network(self)
         self.desks: dict[str, Desk] = {}
         self.counts = Counts()
         self.waiters = Waiters()
@@ -202,6 +204,8 @@ class Core:
                 plan_settle=self.commits.plan_settle,
                 settle_now=self.commits.flush_quietly,
                 storage_failed=self.commits.failed,
+                atlas=self.network.atlas,
+                holds_back=self.network.holds_back,
             ),
             changed=self.watchers.changed,
             on_death=self.on_death,
@@ -234,11 +238,13 @@ class Core:
             self.board,
             self.farsight,
             self.secrets,
+            atlas=self.network.atlas,
             seat=self.seating.move_in,
             depart=self.seating.depart,
             note=self.note,
             on_death=self.on_death,
         )
+        self.network.open()
         self.housing.open()
         self.run(self.housing.aim())
         limits = self.settings.limits
@@ -261,6 +267,7 @@ class Core:
         self.stopping.set()
         self.watchers.close()
         self.farsight.close()
+        self.network.close()
         self.intake.close()
         self.spooling.close()
 

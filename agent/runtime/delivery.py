@@ -180,6 +180,9 @@ class Delivery:
                     self.dock.plan_settle()
 
     def _lend(self, dial: int, now_s: float) -> None:
+        if self.dock.holds_back(self.stream):
+            self._obey(self.rule.feed(Drained(), now_s), now_s)
+            return
         batch = None
         try:
             batch = self.dock.outbox.lease(
@@ -357,6 +360,7 @@ def make_delivery(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> 
             post,
             ca_file=Path(link.ca_file) if link.ca_file else None,
             dial_s=max(0.5, link.dial_deadline_s - 1.0),  # its sentence is the better one
+            atlas=dock.atlas,
         ),
         doubts=Doubts(fair_s=link.ack_timeout_s / 3),
     )

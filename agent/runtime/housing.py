@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from agent.adapters.atlas import Atlas
 from agent.adapters.data_api import DataApi
 from agent.adapters.places import Places
 from agent.adapters.secrets import Secrets
@@ -32,6 +33,7 @@ class Housing:
         board: Shows its state.
         farsight: Looks at what it tells.
         secrets: Tokens of far ends elsewhere.
+        atlas: Hosts, proxies and logins of this agent.
         seat: Gives an app its desk: id, name.
         depart: Opens an app's way out: id, endpoint.
         note: Shows a notice: code, text, severity.
@@ -47,6 +49,7 @@ class Housing:
         farsight: Farsight,
         secrets: Secrets,
         *,
+        atlas: Atlas,
         seat: Callable[[str, str], None],
         depart: Callable[[str, str], None],
         note: Callable[[str, str, str], None],
@@ -58,6 +61,7 @@ class Housing:
         self.board = board
         self.farsight = farsight
         self.secrets = secrets
+        self.atlas = atlas
         self.seat = seat
         self.depart = depart
         self.note = note
@@ -122,7 +126,7 @@ class Housing:
             for app_id in [news.kept.app_id, *(app_id for app_id, _ in self._unhoused())]:
                 self.depart(app_id, endpoint)
             origin = f"http://127.0.0.1:{news.port}"
-            self.farsight.aim(DataApi(origin, news.kept.app_id, news.kept.token))
+            self.farsight.aim(DataApi(origin, news.kept.app_id, news.kept.token, atlas=self.atlas))
 
     async def aim(self) -> None:
         """Look at the first far end that has a Data API and a token for it."""
@@ -138,5 +142,6 @@ class Housing:
                 self.note(f"data_api.{app.id}", str(fault), "warning")
                 continue
             if token is not None:
-                self.farsight.aim(DataApi(upstream.data_api, app.id, token.text))
+                api = DataApi(upstream.data_api, app.id, token.text, atlas=self.atlas)
+                self.farsight.aim(api)
                 return

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from agent.adapters.atlas import Atlas
 from agent.adapters.outbox import Outbox
 from agent.adapters.secrets import Secrets
 from agent.adapters.segments import Batch
@@ -79,6 +80,8 @@ class Dock:
         plan_settle: Writes what is owed, soon.
         settle_now: Writes what is owed, at once: before anything is lent again.
         storage_failed: Hears why nothing could be lent; offers again later.
+        atlas: Which hosts, through which proxies, with which logins.
+        holds_back: Whether a stream's backlog waits for a better moment; asked before a lease.
 
     """
 
@@ -91,6 +94,8 @@ class Dock:
     plan_settle: Callable[[], None]
     settle_now: Callable[[], None]
     storage_failed: Callable[[StorageFault], None]
+    atlas: Atlas
+    holds_back: Callable[[int], bool]
 
 
 class Leaving(Protocol):

@@ -182,6 +182,8 @@ class Posting:
     def _lease(self) -> Batch | None:
         if not self._lent_to and self.owes:
             return None  # could not be written: what was taken must not be lent again
+        if self.dock.holds_back(self.stream):
+            return None
         try:
             return self.dock.outbox.lease(self.stream, self._lent_to, BULK_ITEMS, MAX_BATCH_BYTES)
         except StorageFault as fault:
@@ -370,6 +372,7 @@ def make_posting(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> P
             ca_file=Path(link.ca_file) if link.ca_file else None,
             dial_s=link.dial_deadline_s,
             answer_s=link.ack_timeout_s,
+            atlas=dock.atlas,
         ),
         profile=profile,
         standing=Standing(desk, way, dock, rule),
