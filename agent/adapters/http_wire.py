@@ -72,10 +72,10 @@ class Answer:
     whole: bool = True
 
 
-class Stale(Unreachable):
+class Stale(Exception):
     """The far end had closed a connection that was kept open: nothing of the question was heard.
 
-    Asked again on a new connection, once, without any wait.
+    Not a fault: asked again on a new connection, once, without any wait.
     """
 
 

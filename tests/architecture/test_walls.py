@@ -26,6 +26,7 @@ POSTS = {  # library: (where it may be imported, why only there)
         ("agent/adapters/websocket_", "agent/adapters/local_socket.py"),
         "without our caps and deadlines a server can hang or fill the agent",
     ),
+    "h11": (("agent/adapters/http_wire.py",), "it has no deadlines; ours are there"),
     "nanoid": (("agent/runtime/identify.py",), "chance is an argument everywhere else"),
     "truststore": (("agent/adapters/tls.py",), "one place decides whom we trust"),
     "platformdirs": (
@@ -60,6 +61,7 @@ POSTS = {  # library: (where it may be imported, why only there)
             "agent/host.py",
             "agent/client.py",
             "agent/adapters/websocket_link.py",
+            "agent/adapters/http_link.py",
             "agent/adapters/secrets.py",
             "agent/adapters/atlas.py",
             "agent/adapters/pac.py",

@@ -30,8 +30,10 @@ from far_ends import (
     golden,
     name_of,
 )
+from http_ends import Asker
 
-pytest.register_assert_rewrite("rude_ends", "rule_by_hand", "http_ends")  # they assert on behalf of tests
+# they assert on behalf of tests
+pytest.register_assert_rewrite("rude_ends", "rule_by_hand")
 
 
 @pytest.fixture
@@ -40,6 +42,19 @@ def listener() -> Iterator[Callable[..., Listener]]:
 
     def make(**limits: Any) -> Listener:
         made.append(Listener(**{"dial_s": 1.0, "read_s": 0.4, "send_s": 0.4} | limits))
+        return made[-1]
+
+    yield make
+    ended = [one.link.stop() for one in made]
+    assert all(ended), "a link's thread did not end in 2 s"
+
+
+@pytest.fixture
+def asker() -> Iterator[Callable[..., Asker]]:
+    made: list[Asker] = []
+
+    def make(far_end: RawFarEnd, **limits: Any) -> Asker:
+        made.append(Asker(f"http://127.0.0.1:{far_end.port}", **limits))
         return made[-1]
 
     yield make
