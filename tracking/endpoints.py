@@ -207,10 +207,10 @@ class _TrackingRoute(BaseRoute):
         response.headers.update(self.headers)
         await response(scope, receive, send)
 
-    async def _admit(self, app_id: str, transport: str) -> None:
+    async def _admit(self, app_id: str, origin: Origin, *, frame_follows: bool = False) -> None:
         if not APP_ID.fullmatch(app_id):
             raise RequestFault(f"no app has the id {clip(app_id)}", field="appId", status=404)
-        await self.sink.admit(app_id, transport)
+        await self.sink.admit(app_id, origin, frame_follows=frame_follows)
 
     # --- HTTP ----------------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ class _TrackingRoute(BaseRoute):
         if method == "OPTIONS":
             return Response(status_code=204)
         if call != "track":
-            await self._admit(app_id, "http")
+            await self._admit(app_id, origin_of(scope, "http"))
             return _side_call(call, method)
         if method == "GET":
             fault = RequestFault("this path speaks WebSocket, or takes a POST", status=426)
@@ -229,7 +229,7 @@ class _TrackingRoute(BaseRoute):
         if method != "POST":
             return _wrong_method(method, "GET, POST, OPTIONS")
         headers = dict(scope["headers"])
-        await self._admit(app_id, "http")
+        await self._admit(app_id, origin_of(scope, "http"), frame_follows=True)
         encoding = headers.get(b"content-encoding", b"identity")
         if encoding.lower() != b"identity":
             raise RequestFault(
@@ -289,12 +289,12 @@ class _TrackingRoute(BaseRoute):
 
     async def _upgrade(self, app_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
+        origin = origin_of(scope, "ws")
         try:
-            await self._admit(app_id, "ws")
+            await self._admit(app_id, origin)
         except Fault as fault:
             await error_response(fault, reportedIds=())(scope, receive, send)
             return
-        origin = origin_of(scope, "ws")
         try:
             await send({"type": "websocket.accept"})
         except OSError:

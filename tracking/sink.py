@@ -62,8 +62,14 @@ class Receipt(msgspec.Struct, frozen=True):
 class Sink(Protocol):
     """Where frames go: the agent's core, or the collector's store."""
 
-    async def admit(self, app_id: str, transport: str) -> None:
+    async def admit(self, app_id: str, origin: Origin, *, frame_follows: bool) -> None:
         """Let an app in, before its upgrade or its body.
+
+        Args:
+            app_id: Which.
+            origin: Where it comes from.
+            frame_follows: The request's one frame will be handed to :meth:`accept`, which may
+                refuse it just as well.
 
         Raises:
             RequestFault: It is unknown (404) or may not (403).

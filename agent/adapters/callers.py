@@ -8,7 +8,6 @@ it proves nothing (docs/consent.md).
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -37,9 +36,10 @@ def who(peer: str) -> Caller:
 
 def _executable(pid: int) -> str:
     """Return the path of a process's program, empty if we may not know it or it has ended."""
-    if sys.platform.startswith("linux"):
-        with contextlib.suppress(OSError):
-            path = str(Path(f"/proc/{pid}/exe").readlink())
-            return path.removesuffix(GONE).encode(errors="replace").decode()
+    if not sys.platform.startswith("linux"):
+        return program_of(pid)
+    try:
+        path = str(Path(f"/proc/{pid}/exe").readlink())
+    except OSError:
         return ""
-    return program_of(pid)
+    return path.removesuffix(GONE).encode(errors="replace").decode()

@@ -87,7 +87,9 @@ def is_private_folder(path: Path, *, uid: int | None = None) -> str:
     return ""
 
 
-def read_private(path: Path, *, uid: int | None = None, shared: bool = False) -> bytes | None:
+def read_private(
+    path: Path, *, uid: int | None = None, shared: bool = False, most_bytes: int = MOST_BYTES
+) -> bytes | None:
     """Return the content of a file of ours, or None if there is none.
 
     Args:
@@ -95,6 +97,7 @@ def read_private(path: Path, *, uid: int | None = None, shared: bool = False) ->
         uid: Who we are.
         shared: The file was put there for us and may be root's, and readable by others, but not
             writable by them (an organisation's key, a systemd credential).
+        most_bytes: A larger one is refused.
 
     Raises:
         SettingsFault: It is a link, not a regular file, somebody else's, or far too large.
@@ -130,9 +133,9 @@ def read_private(path: Path, *, uid: int | None = None, shared: bool = False) ->
         elif stat.S_IMODE(found.st_mode) & OTHERS:
             os.fchmod(fd, FILE_MODE)
             log.warning("a private file was readable by others, closed it path=%s", path)
-        if found.st_size > MOST_BYTES:
+        if found.st_size > most_bytes:
             raise SettingsFault(f"{path} is {found.st_size} bytes, more than any file of its kind")
-        return os.read(fd, MOST_BYTES)
+        return os.read(fd, most_bytes)
     except OSError as exc:
         raise _unusable(path, exc) from exc
     finally:

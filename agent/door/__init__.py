@@ -16,6 +16,7 @@ from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
+from agent.door.apps import EveryApp
 from agent.door.asking import Request
 
 T = TypeVar("T")
@@ -89,7 +90,11 @@ class AppStatus(msgspec.Struct, frozen=True, kw_only=True):
     app_id: str
     name: str
     consent: Literal["allowed", "pending", "denied", "paused"]
-    consent_from: str  #: "settings file", "this computer", "DO_NOT_TRACK", "not asked yet"
+    consent_from: str  #: "you", "settings file", … (``agent.door.apps.AppConsent``)
+    consent_reason: str = ""
+    consent_since_ms: int | None = None  #: None: since the agent started.
+    consent_until_ms: int | None = None  #: None: it does not end by itself.
+    asking: bool = False  #: It knocks, and waits for a person's answer.
     accepted: int = 0
     delivered: int = 0
     pending: int = 0
@@ -99,6 +104,11 @@ class AppStatus(msgspec.Struct, frozen=True, kw_only=True):
     pending_bytes: int = 0
     oldest_pending_ms: int | None = None
     knocks: int = 0  #: Requests of an app that is not allowed yet.
+    offered: int = 0  #: Events in them; it still has them.
+    executable: str = ""  #: The program that knocked last, if the system tells.
+    pid: int = 0  #: Its process; 0 if the system does not tell.
+    first_knock_ms: int | None = None
+    dropped: int = 0  #: Acknowledged and not kept, because somebody said no.
     repeats: int = 0  #: Events recognised as already accepted.
     refused: int = 0  #: Bad events answered with an error.
     upstreams: tuple[UpstreamStatus, ...] = ()
@@ -162,7 +172,7 @@ class LiveUser(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True):
-    """Why nothing is being sent, each pause with its own cause [R9]."""
+    """Why nothing is being sent, each pause with its own cause [R9]; what apps report is kept."""
 
     reason: str
     since_ms: int
@@ -195,6 +205,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     live_users: tuple[LiveUser, ...] = ()
     facts: Facts | None = None
     pause: Pause | None = None
+    every_app: EveryApp | None = None  #: A no to all apps; what they report is dropped.
     notices: tuple[Notice, ...] = ()
     keeping: Keeping = "off"  #: The embedded far end on this computer.
     default_app: str | None = None  #: Where `homing send` without --app goes.

@@ -10,6 +10,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from agent.door.apps import (
+    AllowApp,
+    DenyApp,
+    ForgetAnswer,
+    ListConsents,
+    NotNow,
+    PauseApp,
+    ResumeApp,
+    ShowConsent,
+)
 from agent.door.asking import Request
 from agent.door.gateway import GiveToken, ListTokens, RevokeTokens
 from agent.door.network import (
@@ -40,6 +50,14 @@ class Line(NamedTuple):
 
 #: In the order of docs/local-api.md.
 TABLE: tuple[Line, ...] = (
+    Line("apps/list", ListConsents, reads=True),
+    Line("apps/show", ShowConsent, reads=True),
+    Line("apps/allow", AllowApp),
+    Line("apps/deny", DenyApp),
+    Line("apps/pause", PauseApp),
+    Line("apps/resume", ResumeApp),
+    Line("apps/forget", ForgetAnswer),
+    Line("apps/not-now", NotNow),
     Line("gateway/tokens", ListTokens, reads=True),
     Line("gateway/give", GiveToken),
     Line("gateway/revoke", RevokeTokens),

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agent.door.asking import Request
-from agent.runtime import gateway_door, network, wire
+from agent.runtime import apps, gateway_door, network, wire
 
 if TYPE_CHECKING:
     from agent.runtime.core import Core
@@ -18,7 +18,12 @@ Handler: TypeAlias = Callable[[Any], Awaitable[Any]]
 Handlers: TypeAlias = Mapping[type[Request[Any]], Handler]
 
 #: Each topic's own table, made for one core.
-TOPICS: tuple[Callable[[Core], Handlers], ...] = (gateway_door.handlers, network.handlers, wire.handlers)
+TOPICS: tuple[Callable[[Core], Handlers], ...] = (
+    apps.handlers,
+    gateway_door.handlers,
+    network.handlers,
+    wire.handlers,
+)
 
 
 def handlers(core: Core) -> Handlers:

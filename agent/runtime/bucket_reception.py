@@ -21,7 +21,6 @@ from typing import Final
 
 import msgspec
 
-from agent.rules.consent import Consent
 from agent.rules.gatekeeping import digest_of
 from agent.runtime.intake import Intake
 from tracking.bucket import Batch
@@ -50,27 +49,14 @@ class BucketReception:
         """Return the app that a key names, None if it names none.
 
         What is shown in a header may be a real secret that was meant for somebody else; so it is
-        compared, and never becomes the name of an app that knocks.
-
-        Raises:
-            RequestFault: Nobody allowed the app (403); the knock is counted and shown.
-
+        compared, and never becomes the name of an app that knocks. Whether the app may report is
+        asked with its calls (:meth:`agent.runtime.consents.Consents.gate`), which are counted.
         """
-        desk = self.intake.desks.get(key.text)
-        if desk is None and key.kind == "path":
-            if APP_ID.fullmatch(key.text) is None:
-                return None
-            raise self.intake.stranger(key.text)
-        if desk is None:
-            app_id = self.app_of_digest(digest_of(key.text))
-            if app_id is None:
-                return None
-            desk = self.intake.desks.get(app_id)
-            if desk is None:
-                raise self.intake.stranger(app_id)
-        if desk.consent is Consent.PENDING:
-            raise self.intake.stranger(desk.app_id)
-        return desk.app_id
+        if key.text in self.intake.desks:
+            return key.text
+        if key.kind == "path":
+            return key.text if APP_ID.fullmatch(key.text) else None
+        return self.app_of_digest(digest_of(key.text))
 
     async def keep(
         self, app_id: str, batch: Batch, origin: Origin, repeat: Repeat | None
@@ -115,7 +101,4 @@ class GatewayReception(BucketReception):
         super().__init__(intake, lambda _: None)
 
     async def app_of(self, key: BucketKey) -> str | None:
-        desk = self.intake.desks.get(key.text)
-        if desk is None or desk.consent is Consent.PENDING:
-            raise self.intake.stranger(key.text)
-        return desk.app_id
+        return key.text

@@ -169,7 +169,7 @@ class Commits:
             self._settle_timer.cancel()
             self._settle_timer = None
         owing = [way for way in self.departures.ways.values() if way.owes]
-        dirty = [desk for desk in self.desks.values() if desk.dirty and desk.lanes]
+        dirty = [desk for desk in self.desks.values() if desk.dirty and desk.is_open]
         settled = Settled(before=self._delivered(owing))
 
         def settle() -> None:

@@ -18,7 +18,6 @@ from agent.client import News
 from agent.door import Check, QueuedEvent, Sent, Status, WireEntry
 from agent.door.asking import Request
 from agent.door.wire import ReadWire
-from agent.rules.consent import UNTRACKED, Consent
 from agent.runtime.answering import handlers
 from agent.runtime.core import Core
 from agent.runtime.doctor import examine
@@ -80,16 +79,15 @@ class Controls:
         core = self.core
         app_id = body.app_id or core.board.default_app
         if app_id is None:
-            if any(desk.consent is Consent.DENIED for desk in core.desks.values()):
-                raise _untracked("")
+            if (refusal := core.consents.refusal("")) is not None:
+                raise refusal
             raise RequestFault(
                 "there is no app to send for",
                 field="app_id",
                 advice="Declare one in homing.toml, or run `homing keep-here`.",
             )
-        desk = core.desks.get(app_id)
-        if desk is not None and desk.consent is Consent.DENIED:
-            raise _untracked(app_id)
+        if (refusal := core.consents.refusal(app_id)) is not None:
+            raise refusal
         event: dict[str, object] = {"type": body.type, "name": body.name}
         if body.payload is not None:
             event["payload"] = body.payload
@@ -220,13 +218,3 @@ class Controls:
     async def stop(self) -> None:
         # a moment later, so that this answer still gets out
         asyncio.get_running_loop().call_later(0.05, self.core.stopping.set)
-
-
-def _untracked(app_id: str) -> RequestFault:
-    """Return why a person's event is not kept; an app's own is acknowledged and dropped."""
-    return RequestFault(
-        f"nothing is reported{f' for {app_id}' if app_id else ''}: {UNTRACKED}",
-        field="app_id",
-        status=403,
-        advice="Unset it and start the agent again, if you want to report.",
-    )

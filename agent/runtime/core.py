@@ -28,25 +28,30 @@ from agent.adapters.outbox import Bounds, Outbox
 from agent.adapters.places import Places
 from agent.adapters.secrets import Secrets
 from agent.adapters.wire_log import Room, WireRing
-from agent.door import Facts, Notice, Status
-from agent.rules import consent, sessions
+from agent.door import Notice, Status
+from agent.rules import sessions
 from agent.rules.identity import ID_BYTES, passing_device_id
 from agent.rules.quota import Bucket
 from agent.runtime.commits import Commits
+from agent.runtime.consents import Consents
 from agent.runtime.counts import Counts
 from agent.runtime.departures import Departures
 from agent.runtime.desk import Desk
+from agent.runtime.fairness import fairness_of
 from agent.runtime.farsight import Farsight, Sight
 from agent.runtime.gateway import Gateway
 from agent.runtime.halting import Halting
 from agent.runtime.housing import Housing
 from agent.runtime.identify import Naming
 from agent.runtime.intake import Intake
+from agent.runtime.keeper import APP_ID
 from agent.runtime.leaving import Dock
 from agent.runtime.means import Means
 from agent.runtime.network import Network
 from agent.runtime.off_loop import off_loop
-from agent.runtime.report import Board, local_glance, snapshot
+from agent.runtime.purging import Purging
+from agent.runtime.report import Board, facts_of, local_glance, snapshot
+from agent.runtime.screening import screening_of
 from agent.runtime.seating import Seating
 from agent.runtime.spooling import Spooling
 from agent.runtime.upkeep import Upkeep
@@ -131,6 +136,8 @@ class Core:
         self.gateway: Gateway  # made with the listeners, by the thread
         self.spooling: Spooling
         self.seating: Seating
+        self.consents: Consents
+        self.purging: Purging
         self.housing: Housing
 
     # --- life ---------------------------------------------------------------------------------
@@ -158,17 +165,20 @@ class Core:
             self.note(f"outbox.opening.{number}", said, "warning")
         if self.places.note:
             self.note("places.runtime", self.places.note, "info")
-        if consent.do_not_track(self.means.environment):
-            self.note("do_not_track", f"{consent.UNTRACKED}: nothing is kept or sent", "warning")
+        self.consents = Consents(
+            self.places.state / "consents.json",
+            self.settings,
+            self.desks,
+            embedded=[APP_ID],
+            env=self.means.environment,
+            wall_ms=self.means.wall_ms,
+            note=self.note,
+            unnote=self.unnote,
+        )
+        self.consents.recall()
         facts = machine_facts(self.means.environment)
         per_session = self.settings.identity.device_id == "session"
-        self.board.facts = Facts(
-            platform=facts.platform,
-            os_version=facts.os_version,
-            total_ram=facts.total_ram,
-            language=facts.language,
-            arch=facts.arch,
-        )
+        self.board.facts = facts_of(facts)
         self.commits = Commits(
             self.outbox,
             self.upkeep,
@@ -183,6 +193,7 @@ class Core:
         self.intake = Intake(
             self.outbox,
             self.desks,
+            gate=self.consents.gate,
             facts=facts,
             module_version=self.version,
             wall_ms=self.means.wall_ms,
@@ -190,6 +201,8 @@ class Core:
             plan=self.commits.plan_flush,
             identify=lambda desk: self.run(naming.name(desk.app_id)),
             fresh_session=lambda recent: sessions.fresh_id(recent, chance.randbelow),
+            fairness=fairness_of(self),
+            screening=screening_of(self.settings, self.places, self.means.environment),
             passing_device=_passing_device if per_session else None,
         )
         naming.intake = self.intake
@@ -227,11 +240,14 @@ class Core:
             self.outbox,
             self.intake,
             self.departures,
-            env=self.means.environment,
+            self.consents,
             version=self.version,
             note=self.note,
+            settle=self.commits.flush_quietly,
+            run=self.run,
         )
         self.seating.open()
+        self.consents.seat = self.seating.apply
         self.housing = Housing(
             self.settings,
             self.places,
@@ -241,9 +257,13 @@ class Core:
             atlas=self.network.atlas,
             seat=self.seating.move_in,
             depart=self.seating.depart,
+            guests=self.seating.guests,
+            forbidden=self.consents.nobody_may,
             note=self.note,
             on_death=self.on_death,
+            run=self.run,
         )
+        self.seating.welcome = self.housing.welcome
         self.network.open()
         self.housing.open()
         self.run(self.housing.aim())
@@ -261,6 +281,8 @@ class Core:
             mono_s=self.means.mono_s,
         )
         self.spooling.open()
+        self.purging = Purging(self)
+        self.purging.go_on()
 
     def rest(self) -> None:
         """Take nothing any more, and tell everyone who waits for what will not be."""
@@ -275,6 +297,7 @@ class Core:
         """Stop what leads out, write what is owed, close the outbox."""
         self.rest()
         self.halting.close()
+        self.consents.close()
         self.departures.rest()
         await asyncio.gather(
             off_loop(self.departures.close, name="links end"),
@@ -314,6 +337,7 @@ class Core:
             self.departures.ways.values(),
             self.outbox,
             self.counts,
+            self.consents,
             self.means.wall_ms(),
             self.means.mono_s(),
         )

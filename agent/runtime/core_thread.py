@@ -179,7 +179,7 @@ class CoreThread:
             event_bytes=chosen.event_kib * 1024,
         )
         self.controls = Controls(core, limits)
-        reception = Reception(core.intake)
+        reception = Reception(core.intake, core.consents, core.waiters)
         core.gateway = gateway = gateway_of(core, reception, limits)
         calls = BucketReception(core.intake, gateway.app_of_digest)
         listener = Listener(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from agent.rules.consent import Consent
+from agent.rules.consent import Consent, Ruling
 from agent.rules.quota import Bucket
 from agent.rules.ways import Language, Way
 from agent.runtime.profile import Kept, Profile
@@ -38,6 +38,7 @@ class Desk:
     """What the core knows of one app.
 
     Attributes:
+        consent: What it may do; the rest of that ruling (:mod:`agent.rules.consent`) beside it.
         lanes: Its ways out, first upstream first; empty until it is allowed.
         forgotten: Ways out that the settings no longer name but whose events are still here.
         speaks: The languages that it may report in.
@@ -53,16 +54,28 @@ class Desk:
     consent: Consent
     consent_from: str
     bucket: Bucket
+    consent_reason: str = ""
+    consent_since_ms: int | None = None
+    consent_until_ms: int | None = None
     lanes: tuple[Lane, ...] = ()
     forgotten: tuple[Lane, ...] = ()
     speaks: frozenset[Language] = frozenset({"nucleus"})
     profile: Profile = field(default_factory=Profile)
     dirty: bool = False
     written_ms: int = 0
-    knocks: int = 0
     repeats: int = 0
     refused: int = 0
     dropped: int = 0
+
+    def rule(self, ruling: Ruling) -> None:
+        """Take up what it may do from now on."""
+        self.consent, self.consent_from, self.consent_reason = ruling[:3]
+        self.consent_since_ms, self.consent_until_ms = ruling.since_ms, ruling.until_ms
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything of the app may be written."""
+        return self.consent is Consent.ALLOWED and bool(self.lanes)
 
     @property
     def stream(self) -> int | None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from agent.adapters.atlas import Atlas
 from agent.adapters.data_api import DataApi
@@ -21,7 +23,7 @@ from agent.runtime.keeper import APP_ID, APP_NAME, Keeper, KeeperNews, read_kept
 from agent.runtime.off_loop import off_loop
 from agent.runtime.report import Board
 from agent.settings import Settings
-from tracking.errors import Fault
+from tracking.errors import Fault, RequestFault
 
 
 class Housing:
@@ -36,8 +38,11 @@ class Housing:
         atlas: Hosts, proxies and logins of this agent.
         seat: Gives an app its desk: id, name.
         depart: Opens an app's way out: id, endpoint.
+        guests: Returns apps that a person allowed and no file declares, without a far end.
+        forbidden: Why nothing may be kept here whatever a person says; empty if it may.
         note: Shows a notice: code, text, severity.
         on_death: The keeper's thread died of a bug.
+        run: Runs an errand beside the loop's work.
 
     """
 
@@ -52,9 +57,13 @@ class Housing:
         atlas: Atlas,
         seat: Callable[[str, str], None],
         depart: Callable[[str, str], None],
+        guests: Callable[[], list[tuple[str, str]]],
+        forbidden: str,
         note: Callable[[str, str, str], None],
         on_death: Callable[[BaseException], None],
+        run: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
+        self.run = run
         self.on_death = on_death
         self.settings = settings
         self.places = places
@@ -64,9 +73,12 @@ class Housing:
         self.atlas = atlas
         self.seat = seat
         self.depart = depart
+        self.guests = guests
+        self.forbidden = forbidden
         self.note = note
         self.keeper: Keeper | None = None
         self._loop = asyncio.get_running_loop()
+        self._endpoint = ""
         self._closed = False
 
     @property
@@ -75,19 +87,58 @@ class Housing:
 
     def _unhoused(self) -> list[tuple[str, str]]:
         """Return the apps, id and name, that nobody gave a far end."""
-        return [(app.id, app.name) for app in self.settings.apps if not app.upstreams]
+        declared = [(app.id, app.name) for app in self.settings.apps if not app.upstreams]
+        return [*declared, *self.guests()]
 
     def open(self) -> None:
         """Go on with a far end that a person wanted before, or offer one."""
         answer = self.settings.far_end.keep_here
         wanted_before = read_kept(self._record) is not None
-        if answer == "yes" or (wanted_before and answer != "no"):
-            self.keep_here()
+        if wanted_before and answer != "no":
+            self._keep()  # also where nothing new may come in: what it holds can be looked at
+        elif self.forbidden:
+            return
+        elif answer == "yes":
+            self._keep()
         elif answer == "ask" and (not self.settings.apps or self._unhoused()):
             self.board.keeping = "offered"
 
     def keep_here(self) -> None:
-        """Start the embedded collector, from now on with every start of the agent."""
+        """Start the embedded collector, from now on with every start of the agent.
+
+        Raises:
+            RequestFault: No app may report, so there would be nothing to keep.
+
+        """
+        if self.forbidden and self.keeper is None:
+            raise RequestFault(f"there is nothing to keep here: {self.forbidden}", status=403)
+        self._keep()
+
+    def far_ends(self) -> tuple[str, ...]:
+        """Return where apps without a far end of their own go; empty if nowhere."""
+        return ("the far end on this computer",) if self.keeper is not None else ()
+
+    def welcome(self, app_id: str, name: str) -> None:
+        """Take an app in that was allowed a moment ago; without a far end here it waits."""
+        if self.keeper is None:
+            if self.settings.far_end.keep_here == "ask" and not self.forbidden:
+                self.board.keeping = "offered"
+            return
+        self.run(self._take_in(self.keeper, app_id, name))
+
+    async def _take_in(self, keeper: Keeper, app_id: str, name: str) -> None:
+        try:
+            await off_loop(partial(keeper.take_in, app_id, name), name="far end's guest")
+        except (Fault, OSError, subprocess.SubprocessError) as exc:
+            self.note(
+                "keeping.guest", f"{app_id} has no place in the far end here: {exc}", "warning"
+            )
+            return
+        self.board.unnote("keeping.guest")
+        if self._endpoint and not self._closed:
+            self.depart(app_id, self._endpoint)
+
+    def _keep(self) -> None:
         if self.keeper is not None:
             return
         self.board.keeping = "starting"
@@ -123,6 +174,7 @@ class Housing:
         if news.kept is not None:
             self.board.unnote("keeping.failed")
             endpoint = f"ws://127.0.0.1:{news.port}"
+            self._endpoint = endpoint
             for app_id in [news.kept.app_id, *(app_id for app_id, _ in self._unhoused())]:
                 self.depart(app_id, endpoint)
             origin = f"http://127.0.0.1:{news.port}"

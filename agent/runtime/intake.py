@@ -29,11 +29,13 @@ from agent.rules.stamp import Identity, MachineFacts
 from agent.rules.ways import Language
 from agent.runtime.desk import Desk
 from agent.runtime.drafting import Draft, Drafting, Placed, streams_of
+from agent.runtime.fairness import Fairness
 from agent.runtime.profile import PROFILE
+from agent.runtime.screening import Screening
 from agent.runtime.waiting import Streams
 from tracking.bucket import Batch, Call
 from tracking.endpoints import Origin, Receipt
-from tracking.errors import AgentGone, Bug, Damaged, Fault, OverQuota, RequestFault, StorageFault
+from tracking.errors import AgentGone, Bug, Damaged, Fault, RequestFault, StorageFault
 from tracking.events import Event, Frame
 
 PROFILE_EVERY_MS = 60_000  #: A session's last sign of life is written at most so often.
@@ -56,6 +58,7 @@ class Letter:
         ids: Hears, just before the reply, which wire ids it was given and which streams of the
             outbox each is on.
         repeat: By what the request would be known again; empty if by nothing.
+        handed_in: How many events or calls its sender knows of; rules may take some away.
 
     """
 
@@ -65,6 +68,10 @@ class Letter:
     reply: Reply
     ids: Callable[[Streams], None] | None = None
     repeat: str = ""
+    handed_in: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.handed_in = self.count
 
     @property
     def count(self) -> int:
@@ -72,7 +79,7 @@ class Letter:
 
     def refuse(self, fault: Fault) -> None:
         """Say that nothing of it was kept."""
-        self.reply(Receipt(fault=fault, unacknowledged=tuple(range(self.count))))
+        self.reply(Receipt(fault=fault, unacknowledged=tuple(range(self.handed_in))))
 
 
 @dataclass(slots=True)
@@ -91,6 +98,7 @@ class Intake:
     Args:
         outbox: Where accepted events live.
         desks: App id → desk; the core adds and removes.
+        gate: Turns a frame away, or not (None): app, events, origin.
         facts: The machine's slow truths.
         module_version: Ours, for the ``init`` events we write.
         wall_ms: Unix milliseconds.
@@ -98,6 +106,8 @@ class Intake:
         plan: Schedules :meth:`flush` for the end of this turn.
         identify: Called once per desk that has no identity yet; answers with :meth:`identified`.
         fresh_session: A session id, given those that may not be used.
+        fairness: Says who has to wait.
+        screening: Takes away what is not to be kept.
         passing_device: A new deviceId for each session, if the person wants it so.
 
     """
@@ -107,6 +117,7 @@ class Intake:
         outbox: Outbox,
         desks: dict[str, Desk],
         *,
+        gate: Callable[[str, int, Origin], Receipt | None],
         facts: MachineFacts,
         module_version: str,
         wall_ms: Callable[[], int],
@@ -114,10 +125,15 @@ class Intake:
         plan: Callable[[], None],
         identify: Callable[[Desk], object],
         fresh_session: Callable[[Iterable[int]], int],
+        fairness: Fairness | None = None,
+        screening: Screening | None = None,
         passing_device: Callable[[], str] | None = None,
     ) -> None:
         self.outbox = outbox
+        self.fairness = fairness or Fairness()
+        self.screening = screening or Screening()
         self.desks = desks
+        self.gate = gate
         self.wall_ms = wall_ms
         self.mono_s = mono_s
         self.plan = plan
@@ -158,8 +174,7 @@ class Intake:
             bucket: Counts them in place of the app's own quota.
 
         """
-        del origin
-        self._take(Letter(app_id, frame.events, (), reply, ids), "nucleus", bucket)
+        self._take(Letter(app_id, frame.events, (), reply, ids), "nucleus", origin, bucket)
 
     def take_calls(
         self,
@@ -184,30 +199,44 @@ class Intake:
             ids: As in :meth:`take`.
 
         """
-        del origin
-        desk = self.desks.get(app_id)
-        if desk is not None:
-            desk.refused += len(batch.rejected)
+        self.count_refused(app_id, len(batch.rejected))
         calls = tuple(one.call for one in batch.accepted)
-        self._take(Letter(app_id, (), calls, reply, ids, repeat), "bucket", None)
+        self._take(Letter(app_id, (), calls, reply, ids, repeat), "bucket", origin, None)
 
-    def _take(self, letter: Letter, language: Language, bucket: Bucket | None) -> None:
+    def count_refused(self, app_id: str, count: int) -> None:
+        """Count bad events of an app that may report; of another nothing is counted."""
+        desk = self.desks.get(app_id)
+        if desk is not None and desk.consent is Consent.ALLOWED:
+            desk.refused += count
+
+    def _take(
+        self, letter: Letter, language: Language, origin: Origin, bucket: Bucket | None
+    ) -> None:
         if self.closed:
             letter.refuse(_stopping())
             return
-        desk = self.desks.get(letter.app_id)
-        if desk is None or desk.consent is Consent.PENDING:
-            letter.refuse(self.stranger(letter.app_id))
+        turned = self.gate(letter.app_id, letter.count, origin)
+        if turned is not None:
+            if turned.fault is None:
+                letter.reply(turned)  # acknowledged and dropped, no row (SECURITY, decision 3)
+            else:
+                letter.refuse(turned.fault)
             return
-        if desk.consent is Consent.DENIED or not letter.count:
-            letter.reply(Receipt())  # denied: acknowledged and dropped, no row (decision 3)
+        if not letter.count:
+            letter.reply(Receipt())
             return
+        desk = self.desks[letter.app_id]
         if language not in desk.speaks:
             letter.refuse(_not_spoken(desk, language))
             return
-        wait_s = (bucket or desk.bucket).take(letter.count, self.mono_s())
-        if wait_s > 0:
-            letter.refuse(_over_quota(desk, wait_s))
+        fault = self.fairness.ask(desk, letter.count, self.mono_s(), bucket)
+        if fault is not None:
+            letter.refuse(fault)
+            return
+        letter.events = self.screening.events(letter.app_id, letter.events)
+        letter.calls = self.screening.calls(letter.app_id, letter.calls)
+        if not letter.count:
+            letter.reply(Receipt())  # a rule dropped all of it: acknowledged, as denied apps are
             return
         if desk.profile.identity is None:
             self.unnamed.setdefault(desk.app_id, []).append(letter)
@@ -219,18 +248,6 @@ class Intake:
         if letters and not self.waiting:
             self.plan()
         self.waiting.extend(letters)
-
-    def stranger(self, app_id: str) -> RequestFault:
-        """Count a knock of an app that nobody allowed, and say what to do about it."""
-        desk = self.desks.get(app_id)
-        if desk is not None:
-            desk.knocks += 1
-        return RequestFault(
-            f"the app {app_id!r} is not allowed on this computer yet",
-            status=403,
-            field="appId",
-            advice=f'Declare it in homing.toml: [[apps]] id = "{app_id}".',
-        )
 
     # --- identities ---------------------------------------------------------------------------
 
@@ -244,8 +261,8 @@ class Intake:
         """An app's identity was made: what waited for it goes on."""
         self.naming.discard(app_id)
         desk = self.desks.get(app_id)
-        if desk is None:
-            self.unidentified(app_id, self.stranger(app_id))
+        if desk is None or desk.consent is not Consent.ALLOWED:
+            self.withdraw(app_id)  # a person said no while it was made
             return
         if desk.profile.identity is None:
             desk.change(identity=identity)
@@ -256,6 +273,17 @@ class Intake:
         self.naming.discard(app_id)
         for letter in self.unnamed.pop(app_id, []):
             letter.refuse(fault)
+
+    def withdraw(self, app_id: str) -> None:
+        """Acknowledge and drop what waits for an identity; its app may no longer report."""
+        for letter in self.unnamed.pop(app_id, []):
+            letter.reply(Receipt())
+
+    def forget(self, app_id: str) -> None:
+        """Keep nothing of an app among the newest events."""
+        kept = [one for one in self.passing if one[1] != app_id]
+        self.passing.clear()
+        self.passing.extend(kept)
 
     def close(self) -> None:
         """Take nothing any more; who waits for an identity is told that nothing was kept."""
@@ -287,6 +315,7 @@ class Intake:
             raise
         for desk, draft in drafts.values():
             desk.repeats += draft.repeats
+            desk.bucket.give_back(draft.repeats)
             if self._profile_is_due(desk, draft, now_ms):
                 desk.written_ms = now_ms
             desk.profile, desk.dirty = draft.profile, False
@@ -367,12 +396,4 @@ def _not_spoken(desk: Desk, language: Language) -> RequestFault:
         status=403,
         field="appId",
         advice=f'Write speaks = [{spoken}] beneath id = "{desk.app_id}" in homing.toml.',
-    )
-
-
-def _over_quota(desk: Desk, wait_s: float) -> OverQuota:
-    return OverQuota(
-        f"{desk.app_id} reports faster than its quota; keep the events and come back",
-        retry_after_s=wait_s,
-        advice="Batch events, or raise limits.events_per_s in homing.toml.",
     )

@@ -96,6 +96,18 @@ class Keeper:
     def start(self) -> None:
         self._thread.start()
 
+    def take_in(self, app_id: str, name: str) -> None:
+        """Make another app known there, now and with every start; may take seconds.
+
+        Raises:
+            Fault: The collector will not have it.
+            OSError, SubprocessError: Its command could not be run.
+
+        """
+        if (app_id, name) not in self.apps:
+            self.apps = (*self.apps, (app_id, name))
+        self._ask("app", "add", name, "--id", app_id, "--if-missing")
+
     def stop(self, patience_s: float = 4.0) -> None:
         """Stop the collector: closing its input asks it to drain; then terminate, then kill."""
         self._stop.set()

@@ -59,3 +59,12 @@ def forgotten_lanes(desk: Desk, outbox: Outbox) -> tuple[Lane, ...]:
             language, upstream = kept.language, name.removesuffix(BUCKET_WAY)
             found.append(Lane(Way(name=name, upstream=upstream, language=language), stream))
     return tuple(found)
+
+
+def kept_lanes(app_id: str, outbox: Outbox) -> tuple[Lane, ...]:
+    """Return the queues that hold something of an app that may not report, to be shown."""
+    return tuple(
+        Lane(Way(name=key, upstream=key), outbox.stream(app_id, key))
+        for (owner, key), account in outbox.accounts().items()
+        if owner == app_id and (account.pending or account.dead)
+    )

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
-from agent.rules.consent import Consent
+import msgspec
+
+from agent.rules.quota import Bucket
+from agent.runtime.consents import Consents
 from agent.runtime.intake import Intake
+from agent.runtime.journey import Journey
+from agent.runtime.waiting import Waiters
 from tracking.endpoints import Origin, Receipt
 from tracking.events import Frame
+
+UNLIMITED: Final = 1e9  #: Events per second.
 
 
 class Reception:
@@ -19,23 +27,33 @@ class Reception:
 
     Args:
         intake: Takes the frames.
+        consents: Says who may come in.
+        waiters: Hears what far ends confirm.
+
+    Attributes:
+        imports: Counts what a person imports: without a limit, because it is no noise of an app's.
+            Every connection has its turn in each round of the loop, so apps wait for a few frames
+            of an import at most.
 
     """
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, consents: Consents, waiters: Waiters) -> None:
         self.intake = intake
+        self.consents = consents
+        self.waiters = waiters
+        self.imports = Bucket(rate_per_s=UNLIMITED, burst=UNLIMITED)
 
-    async def admit(self, app_id: str, transport: str) -> None:
+    async def admit(self, app_id: str, origin: Origin, *, frame_follows: bool) -> None:
         """Let an app in before anything of it is read.
+
+        One that nobody allowed is let as far as its frame, if one follows: how many events it
+        offers helps a person to answer. They go no further than :meth:`Consents.gate`.
 
         Raises:
             RequestFault: Nobody allowed it; the knock is counted and shown.
 
         """
-        del transport
-        desk = self.intake.desks.get(app_id)
-        if desk is None or desk.consent is Consent.PENDING:
-            raise self.intake.stranger(app_id)
+        self.consents.admit(app_id, origin, frame_follows=frame_follows)
 
     async def accept(self, app_id: str, frame: Frame, origin: Origin) -> Receipt:
         answered: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
@@ -44,13 +62,24 @@ class Reception:
             if not answered.done():  # the caller may have gone; the events are kept all the same
                 answered.set_result(receipt)
 
-        self.intake.take(app_id, frame, origin, answer)
+        self.take(app_id, frame, origin, answer)
         return await answered
 
     def take(
         self, app_id: str, frame: Frame, origin: Origin, reply: Callable[[Receipt], None]
     ) -> None:
-        self.intake.take(app_id, frame, origin, reply)
+        bucket = None if frame.asked is None or not frame.asked.imports else self.imports
+        if origin.wait_s is None:
+            self.intake.take(app_id, frame, origin, reply, bucket=bucket)
+            return
+        journey = Journey(self.intake, self.waiters, app_id, len(frame.events))
+
+        def answer(receipt: Receipt) -> None:
+            if receipt.fault is None:
+                receipt = msgspec.structs.replace(receipt, arrival=journey)
+            reply(receipt)
+
+        self.intake.take(app_id, frame, origin, answer, ids=journey.begins, bucket=bucket)
 
     def joined(self, app_id: str, connection: int) -> None:
         """A WebSocket of a local app opened; the agent's own heartbeat speaks for the machine."""
@@ -60,6 +89,4 @@ class Reception:
 
     def refused(self, app_id: str, frame: Frame) -> None:
         """Count the bad events of a frame; their sender was told."""
-        desk = self.intake.desks.get(app_id)
-        if desk is not None:
-            desk.refused += len(frame.refused)
+        self.intake.count_refused(app_id, len(frame.refused))

@@ -29,8 +29,11 @@ from agent.door import (
     UpstreamStatus,
 )
 from agent.rules.consent import Consent
+from agent.rules.knocks import Knocker
 from agent.rules.ledger import Account, summed
 from agent.rules.sentence import sentence
+from agent.rules.stamp import MachineFacts
+from agent.runtime.consents import Consents
 from agent.runtime.counts import Counts
 from agent.runtime.desk import Desk, Lane
 from agent.runtime.leaving import Leaving
@@ -88,11 +91,20 @@ def snapshot(
     ways: Iterable[Leaving],
     outbox: Outbox,
     counts: Counts,
+    consents: Consents,
     now_ms: int,
     now_s: float,
 ) -> Status:
     """Build the status as it is at ``now_ms``."""
-    apps = tuple(_app(desk, outbox) for desk in desks.values())
+    asking = consents.asking()
+    apps = (
+        *(_app(desk, outbox, consents, asking) for desk in desks.values()),
+        *(
+            _knocker(knocker, consents, asking)
+            for app_id, knocker in consents.knocks.by_app.items()
+            if app_id not in desks
+        ),
+    )
     pending = sum(app.pending for app in apps)
     dead = sum(app.dead for app in apps)
     board.delivered(0, now_ms)
@@ -143,6 +155,7 @@ def snapshot(
         live_users=board.live_users,
         facts=_facts(board, desks.values()),
         pause=board.pause,
+        every_app=consents.every_app(),
         notices=notices,
         keeping=board.keeping,
         default_app=board.default_app,
@@ -151,13 +164,42 @@ def snapshot(
     )
 
 
-def _app(desk: Desk, outbox: Outbox) -> AppStatus:
+def _knocker(knocker: Knocker, consents: Consents, asking: Sequence[str]) -> AppStatus:
+    """Return an app of which nothing is known but that it knocks."""
+    ruling = consents.ruling(knocker.app_id)
+    return AppStatus(
+        app_id=knocker.app_id,
+        name=knocker.app_id,
+        consent=ruling.consent.value,
+        consent_from=ruling.source,
+        consent_reason=ruling.reason,
+        consent_since_ms=ruling.since_ms,
+        asking=knocker.app_id in asking,
+        knocks=knocker.times,
+        offered=knocker.offered,
+        executable=knocker.executable,
+        pid=knocker.pid,
+        first_knock_ms=knocker.first_ms,
+    )
+
+
+def _app(desk: Desk, outbox: Outbox, consents: Consents, asking: Sequence[str]) -> AppStatus:
+    knocker = consents.knocks.by_app.get(desk.app_id)
     base = AppStatus(
         app_id=desk.app_id,
         name=desk.name,
         consent=desk.consent.value,
         consent_from=desk.consent_from,
-        knocks=desk.knocks,
+        consent_reason=desk.consent_reason,
+        consent_since_ms=desk.consent_since_ms,
+        consent_until_ms=desk.consent_until_ms,
+        knocks=0 if knocker is None else knocker.times,
+        offered=0 if knocker is None else knocker.offered,
+        executable="" if knocker is None else knocker.executable,
+        pid=0 if knocker is None else knocker.pid,
+        first_knock_ms=None if knocker is None else knocker.first_ms,
+        asking=desk.app_id in asking,
+        dropped=desk.dropped,
         repeats=desk.repeats,
         refused=desk.refused,
     )
@@ -219,6 +261,17 @@ def _lost(account: Account) -> dict[str, int]:
 def _link(way: Leaving, outbox: Outbox, now_ms: int, now_s: float) -> LinkStatus:
     pending = outbox.account(way.stream).pending
     return msgspec.structs.replace(way.status(now_ms, now_s), pending=pending)
+
+
+def facts_of(machine: MachineFacts) -> Facts:
+    """Return what the status tells of this computer."""
+    return Facts(
+        platform=machine.platform,
+        os_version=machine.os_version,
+        total_ram=machine.total_ram,
+        language=machine.language,
+        arch=machine.arch,
+    )
 
 
 def _facts(board: Board, desks: Iterable[Desk]) -> Facts | None:

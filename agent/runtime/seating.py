@@ -1,30 +1,39 @@
 """Who sits where: each app's desk, with all that is kept of it, and the way out it is given.
 
-An app gets its desk from the settings file, from the far end on this computer, or from events of
-it that still wait although nobody names it any more.
+An app gets its desk from the settings file, from a person's answer, from the far end on this
+computer, or from events of it that still wait although nobody names it any more.
+
+Invariant: only the desk of an app that is allowed has an identity, a way out, or a row to come.
+When that ends, its ways are hung up before anything else is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from agent.adapters.outbox import Outbox
-from agent.rules import consent
 from agent.rules.consent import Consent
 from agent.rules.quota import Bucket
 from agent.rules.ways import Way, only_way
+from agent.runtime.consents import Consents
 from agent.runtime.departures import Departures
 from agent.runtime.desk import Desk, Lane
 from agent.runtime.intake import Intake
-from agent.runtime.keeper import APP_ID
-from agent.runtime.lanes import forgotten_lanes, lanes_of
-from agent.runtime.profile import PROFILE
+from agent.runtime.lanes import forgotten_lanes, kept_lanes, lanes_of
+from agent.runtime.off_loop import off_loop
+from agent.runtime.profile import PROFILE, Profile
 from agent.runtime.report import Board
 from agent.settings import Settings
 
+log = logging.getLogger("agent.consent")
+
+MOST_DESKS = 500  #: So many apps the settings may let in unnamed; more knock in vain.
+
 
 class Seating:
-    """Gives apps their desks and their ways out.
+    """Gives apps their desks and their ways out, and takes them away.
 
     Args:
         settings: Which apps a person declared.
@@ -33,9 +42,15 @@ class Seating:
         outbox: What is kept of an app.
         intake: Has identities made.
         departures: Opens ways out.
-        env: Where ``DO_NOT_TRACK`` would stand.
+        consents: Says what an app may do.
         version: Ours, for the app of the far end on this computer.
         note: Shows a notice: code, text, severity.
+        settle: Writes what arrived and what was acknowledged, at once.
+        run: Runs an errand beside the loop's work.
+
+    Attributes:
+        welcome: Hears of an allowed app that has no far end but the one on this computer: id, name;
+            set by the core.
 
     """
 
@@ -47,10 +62,12 @@ class Seating:
         outbox: Outbox,
         intake: Intake,
         departures: Departures,
+        consents: Consents,
         *,
-        env: Mapping[str, str],
         version: str,
         note: Callable[[str, str, str], None],
+        settle: Callable[[], None],
+        run: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self.settings = settings
         self.board = board
@@ -58,28 +75,30 @@ class Seating:
         self.outbox = outbox
         self.intake = intake
         self.departures = departures
-        self.env = env
+        self.consents = consents
         self.version = version
         self.note = note
+        self.settle = settle
+        self.run = run
+        self.welcome: Callable[[str, str], None] | None = None
 
     def open(self) -> None:
-        """Seat the declared apps and the forgotten ones, and open the declared ways out."""
+        """Seat who is declared, answered or forgotten, and open the ways out that are declared."""
         for app in self.settings.apps:
             self.seat(app.id, app.name, app.version)
+        for app_id, answer in self.consents.answers.apps.items():
+            if answer.verdict != "later" and app_id not in (*self.desks, *self.consents.embedded):
+                self.seat(app_id, self.consents.name_of(app_id, app_id), "")
         self._seat_forgotten()
         self._choose_default()
-        for app in self.settings.apps:
-            if app.upstreams:
-                self.depart(app.id)
+        for app_id in tuple(self.desks):
+            if self.far_ends(app_id):
+                self.depart(app_id)
 
     def seat(self, app_id: str, name: str, version: str) -> Desk:
         """Give an app its desk, with all that is kept of it."""
-        ruling = consent.decide(
-            app_id,
-            declared=[app.id for app in self.settings.apps],
-            embedded=[APP_ID],
-            do_not_track=consent.do_not_track(self.env),
-        )
+        ruling = self.consents.ruling(app_id)
+        declared = self.settings.app(app_id)
         limits = self.settings.limits
         desk = Desk(
             app_id=app_id,
@@ -87,19 +106,118 @@ class Seating:
             version=version,
             consent=ruling.consent,
             consent_from=ruling.source,
-            bucket=Bucket(rate_per_s=limits.events_per_s, burst=limits.burst),
+            bucket=Bucket(
+                rate_per_s=(declared and declared.events_per_s) or limits.events_per_s,
+                burst=(declared and declared.burst) or limits.burst,
+            ),
         )
-        if ruling.consent is Consent.ALLOWED:
-            desk.profile = PROFILE.decode(self.outbox.profile(app_id))
-            app = self.settings.app(app_id)
-            ways = (only_way(),) if app is None else app.ways
-            desk.speaks = desk.speaks if app is None else frozenset(app.speaks)
-            desk.lanes = lanes_of(desk, ways, self.outbox)
-            self._note_forgotten_ways(desk)
+        desk.rule(ruling)
         self.desks[app_id] = desk
         if ruling.consent is Consent.ALLOWED:
-            self.intake.name(desk)  # now, because a keyring may take its time
+            self._equip(desk)
+        else:
+            desk.lanes = kept_lanes(app_id, self.outbox)
         return desk
+
+    def apply(self, app_id: str) -> None:
+        """Act on what an app may do now."""
+        ruling = self.consents.ruling(app_id)
+        desk = self.desks.get(app_id)
+        if desk is None:
+            self._seat_answered(app_id, ruling.consent)
+            return
+        before = desk.consent
+        silenced = before is Consent.ALLOWED and ruling.consent is not Consent.ALLOWED
+        if silenced:
+            self.settle()  # what arrived before the no, and what was acknowledged, as it was
+        desk.rule(ruling)
+        desk.name = self.consents.name_of(app_id, desk.name)
+        if silenced:
+            self._silence(desk)
+        elif before is not Consent.ALLOWED and ruling.consent is Consent.ALLOWED:
+            self._equip(desk)
+            self._send_off(desk)
+        if ruling.consent is Consent.PENDING and not self._is_known(desk):
+            del self.desks[app_id]
+        if before is not desk.consent:
+            log.info("an app may do something else app=%s consent=%s", app_id, desk.consent.value)
+            self._choose_default()
+
+    def ways_of(self, app_id: str) -> tuple[Way, ...]:
+        """Return the ways of an app: its own, or for an app that no file declares the first
+        Nucleus one of the file, because a person who named one far end means it for all."""
+        app = self.settings.app(app_id)
+        if app is not None:
+            return app.ways
+        if app_id not in self.consents.embedded:
+            for other in self.settings.apps:
+                for way in other.ways:
+                    if way.language == "nucleus" and way.endpoint:
+                        return (way,)
+        return (only_way(),)
+
+    def far_ends(self, app_id: str) -> tuple[str, ...]:
+        """Return where an app's events go if the far end on this computer is not asked."""
+        return tuple(way.endpoint for way in self.ways_of(app_id) if way.endpoint)
+
+    def guests(self) -> list[tuple[str, str]]:
+        """Return the allowed apps, id and name, that no file declares and that have no far end."""
+        known = self.consents.declared | self.consents.embedded
+        return [
+            (desk.app_id, desk.name)
+            for desk in self.desks.values()
+            if desk.consent is Consent.ALLOWED
+            and desk.app_id not in known
+            and not self.far_ends(desk.app_id)
+        ]
+
+    def empty(self, desk: Desk) -> None:
+        """Keep nothing of an app in memory that was deleted from the disk."""
+        desk.profile, desk.dirty, desk.lanes, desk.forgotten = Profile(), False, (), ()
+
+    def _seat_answered(self, app_id: str, may: Consent) -> None:
+        """Give an app a desk that it had no need of before."""
+        answer = self.consents.answers.apps.get(app_id)
+        answered = answer is not None and answer.verdict != "later"
+        if may is Consent.ALLOWED and not answered and len(self.desks) >= MOST_DESKS:
+            return
+        if may is Consent.ALLOWED or answered or app_id in self.consents.answers.breaks:
+            desk = self.seat(app_id, self.consents.name_of(app_id, app_id), "")
+            if desk.consent is Consent.ALLOWED:
+                self._send_off(desk)
+            self._choose_default()
+
+    def _is_known(self, desk: Desk) -> bool:
+        """Whether a desk is worth keeping although nobody answered for its app."""
+        app_id = desk.app_id
+        return (
+            app_id in self.consents.declared
+            or app_id in self.consents.embedded
+            or bool(kept_lanes(app_id, self.outbox))
+        )
+
+    def _equip(self, desk: Desk) -> None:
+        """Give a desk what only an allowed app has."""
+        desk.profile = PROFILE.decode(self.outbox.profile(desk.app_id))
+        app = self.settings.app(desk.app_id)
+        if app is not None:
+            desk.speaks = frozenset(app.speaks)
+        desk.lanes = lanes_of(desk, self.ways_of(desk.app_id), self.outbox)
+        self._note_forgotten_ways(desk)
+        self.intake.name(desk)  # now, because a keyring may take its time
+
+    def _send_off(self, desk: Desk) -> None:
+        if self.far_ends(desk.app_id):
+            self.depart(desk.app_id)
+        elif self.welcome is not None:
+            self.welcome(desk.app_id, desk.name)
+
+    def _silence(self, desk: Desk) -> None:
+        """Hang up, and let nothing more of an app reach the disk."""
+        desk.dirty = False
+        self.intake.withdraw(desk.app_id)
+        for leaving in self.departures.leave(desk.app_id):
+            self.run(off_loop(leaving.stop, name="link ends"))
 
     def move_in(self, app_id: str, name: str) -> None:
         """Seat an app of the far end on this computer, if it has no desk yet."""
@@ -147,5 +265,6 @@ class Seating:
             )
 
     def _choose_default(self) -> None:
+        """Name the app that `homing send` speaks for."""
         allowed = (d.app_id for d in self.desks.values() if d.consent is Consent.ALLOWED)
         self.board.default_app = next(allowed, None)

@@ -79,14 +79,14 @@ class Ingest:
         self.counts = counts if counts is not None else Tally()
         self.country_of = country_of
 
-    async def admit(self, app_id: str, transport: str) -> None:
+    async def admit(self, app_id: str, origin: Origin, *, frame_follows: bool = False) -> None:
         """Let a known app in.
 
         Raises:
             RequestFault: 404; its sender keeps the events and comes back (A20).
 
         """
-        del transport
+        del origin, frame_follows
         if self.accounts.app(app_id) is None:
             self.counts["unknown_app"] += 1
             raise RequestFault(f"there is no app {app_id[:64]!r} here", field="appId", status=404)
@@ -104,7 +104,7 @@ class Ingest:
             self.counts["behind"] += count
             return Receipt(fault=fault)
         try:
-            await self.admit(app_id, origin.transport)  # it may have been removed meanwhile
+            await self.admit(app_id, origin)  # it may have been removed meanwhile
             self.within_quota(app_id, count, peer_key(origin.peer))
             rows = await self._rows(app_id, frame, origin)
             if rows:

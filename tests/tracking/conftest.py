@@ -43,7 +43,7 @@ class MemorySink:
         self.waiting = 0
         self.most_waiting = 0
 
-    async def admit(self, app_id: str, transport: str) -> None:
+    async def admit(self, app_id: str, origin: Origin, *, frame_follows: bool = False) -> None:
         if app_id not in self.known:
             raise RequestFault(f"no app has the id {app_id}", field="appId", status=404)
 

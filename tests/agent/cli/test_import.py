@@ -86,7 +86,7 @@ class Agent:
     def refused(self, app_id: str, frame: Frame) -> None:
         """Count nothing: the answer names what was refused."""
 
-    async def admit(self, app_id: str, transport: str) -> None:
+    async def admit(self, app_id: str, origin: Origin, *, frame_follows: bool = False) -> None:
         """Let every app in but a ghost."""
         if app_id == "ghost":
             raise RequestFault("no app is named ghost", status=404)

@@ -13,14 +13,20 @@ from agent.rules.consent import Consent
 from agent.rules.quota import Bucket
 from agent.rules.stamp import Identity, MachineFacts
 from agent.rules.ways import only_way
+from agent.runtime.consents import Consents
 from agent.runtime.desk import Desk, Lane
 from agent.runtime.intake import Intake
+from agent.settings import Settings
 from tracking.endpoints import Origin, Receipt
 from tracking.events import Frame
 from tracking.nucleus import parse_frame
 
 ORIGIN = Origin(transport="http", connection=1, peer="test", received_ms=0)
 FACTS = MachineFacts(platform="linux", os_version="12", total_ram=24, language="en", arch="x64")
+
+
+def _nobody(*_said: str) -> None:
+    """Hear what would be shown to a person."""
 
 
 @dataclass
@@ -37,9 +43,20 @@ class Counter:
     sessions: int = 1000
 
     def __post_init__(self) -> None:
+        self.consents = Consents(
+            self.outbox.path.with_name("consents.json"),
+            Settings(),
+            self.desks,
+            embedded=(),
+            env={},
+            wall_ms=lambda: self.now_ms,
+            note=_nobody,
+            unnote=_nobody,
+        )
         self.intake = Intake(
             self.outbox,
             self.desks,
+            gate=self.consents.gate,
             facts=FACTS,
             module_version="0.1.0",
             wall_ms=lambda: self.now_ms,

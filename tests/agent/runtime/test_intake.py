@@ -127,7 +127,11 @@ def test_a_stranger_is_refused_and_its_knocks_are_counted(counter: Counter) -> N
     counter.say(ONE, "nobody")
     faults = [receipt.fault for receipt in counter.receipts]
     assert all(isinstance(fault, RequestFault) and fault.status == 403 for fault in faults)
-    assert counter.desks["new"].knocks == 1
+    knocks = counter.consents.knocks.by_app
+    assert {app_id: (one.times, one.offered) for app_id, one in knocks.items()} == {
+        "new": (1, 1),
+        "nobody": (1, 1),
+    }
     assert counter.planned == 0
 
 
