@@ -30,7 +30,8 @@ Invariants:
     6. A delay that the far end named is never cut short, not even by a person.
     7. A far end that refuses everything cannot bury the queue: after ``STREAK`` culprits with
        nothing taken between them the way is parked, and the next one stays where it is.
-    8. Leases die with the wait: before the next question everything is read again from the
+    8. A network that changes brings the next question near, as in ``agent.rules.link``.
+    9. Leases die with the wait: before the next question everything is read again from the
        outbox, so what a person deleted meanwhile is not sent.
 """
 
@@ -101,13 +102,13 @@ class PostingRule:
     odd: str = ""
     next_try: float | None = None
     _running: bool = False
+    _may_move: float = float("-inf")  # not sooner does a change of the network count again
     _told: float = 0.0  # until when the far end asked us to stay away (invariant 6)
     _leasing: bool = False  # a Lease was ordered and not answered
     _batch: _Batch | None = None
     _piece: tuple[int, int] | None = None  # under way, as question ``asked``
     _answer_by: float = 0.0
     _streak: int = 0
-    _may_move: float = float("-inf")  # not sooner does a change of the network count again
 
     @property
     def deadline(self) -> float | None:
@@ -224,21 +225,21 @@ class PostingRule:
         return orders
 
     def _move(self, now: float) -> list[Order]:
-        """The road is another one (``agent.rules.link``, invariant 10)."""
-        waits = self.state is State.PARKED and isinstance(self.reason, LoginWanted)
-        if self.state is State.IDLE or (self.state is State.PARKED and not waits):
+        """The road is another one: ask soon, and over a new connection."""
+        login = self.state is State.PARKED and isinstance(self.reason, LoginWanted)
+        if self.state is State.LIVE:  # a question under way has a deadline of its own
+            return [] if self._piece is not None else [Cancel(self.asked)]
+        if self.state is State.IDLE or (self.state is State.PARKED and not login):
             return []
         at = max(now, self._may_move)
-        if at > now and self._piece is not None:
-            return []
         if now >= self._may_move:
             self.attempt = min(self.attempt, MOVED_ATTEMPT)
             self._may_move = now + MOVE_S
-        if self.state is State.PARKED:
-            self.state, self.next_try = State.WAITING, None
-        orders = self._wake(now)
+        soon = max(self._told, at + self.rng())
         if self.state is State.WAITING and self.next_try is not None:
-            self.next_try = max(self._told, min(self.next_try, at + self.rng()))
+            soon = min(soon, self.next_try)
+        orders = self._cut()
+        self.state, self.next_try = State.WAITING, soon
         return orders
 
     def _cut(self) -> list[Order]:

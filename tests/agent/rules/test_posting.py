@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from agent.rules.notices import Lost, Offered, Release, Restarted, Slept, Start, State, Stop, Tick
+from agent.rules.notices import (
+    Lost,
+    Moved,
+    Offered,
+    Release,
+    Restarted,
+    Slept,
+    Start,
+    State,
+    Stop,
+    Tick,
+)
 from agent.rules.posting import STREAK
 from agent.rules.questions import Cancel, Lent, Taken, Unfit
 from tests.agent.rules.clerk import RESET, Clerk, started
-from tracking.errors import Bug, Fault, Refused, SecretFault, Throttled
+from tracking.errors import Bug, Fault, LoginWanted, Refused, SecretFault, SignIn, Throttled
 
 # --- beginning -----------------------------------------------------------------------------------
 
@@ -154,6 +165,60 @@ def test_a_connection_that_was_kept_open_over_a_sleep_is_given_up() -> None:
     clerk.take()
     assert clerk.feed(Slept(60.0)) == [Cancel(1)]
     assert clerk.rule.state is State.LIVE
+
+
+def test_a_network_that_changes_brings_the_next_question_near_but_not_for_ever() -> None:
+    clerk = started(1)
+    for _ in range(9):
+        clerk.lose()
+        clerk.wait()
+    clerk.lose()
+    clerk.feed(Moved())
+    assert clerk.rule.next_try == clerk.now + 0.5
+    clerk.wait()
+    clerk.lose()
+    clerk.feed(Moved())  # at once again: no sooner than five seconds after the first
+    assert clerk.rule.next_try is not None
+    assert clerk.rule.next_try <= clerk.now + 4  # as if there had been two failures
+    asked = len(clerk.asked)
+    clerk.wait()
+    assert clerk.asked[asked:] == [("i0",)]
+
+
+def test_a_network_that_changes_shortens_no_named_delay() -> None:
+    clerk = started(1)
+    clerk.lose(Throttled("busy", retry_after_s=100.0))
+    clerk.feed(Moved())
+    assert clerk.rule.next_try == 100.0
+
+
+def test_a_network_that_changes_ends_what_is_connecting_and_a_connection_that_is_idle() -> None:
+    clerk = started(1)
+    assert clerk.feed(Moved()) == [Cancel(1), Release()]
+    clerk.wait()
+    clerk.take()
+    assert clerk.feed(Moved()) == [Cancel(2)]
+    clerk.add(1)
+    clerk.feed(Offered())
+    assert clerk.feed(Moved()) == []  # the far end is answering: let it
+
+
+def test_a_login_for_the_proxy_ends_the_park_that_waited_for_it() -> None:
+    clerk = started(1)
+    clerk.lose(Refused("no", status=401))
+    assert clerk.feed(Moved()) == []
+    other = started(1)
+    other.lose(LoginWanted("the proxy wants a password"))
+    assert other.rule.next_try is None
+    other.feed(Moved())
+    other.wait()
+    assert len(other.asked) == 2
+
+
+def test_a_sign_in_is_asked_for_gently_and_counts_as_no_failure() -> None:
+    clerk = started(1)
+    clerk.lose(SignIn("a portal"))
+    assert (clerk.rule.next_try, clerk.rule.attempt) == (6.5, 0)
 
 
 # --- refusals ------------------------------------------------------------------------------------

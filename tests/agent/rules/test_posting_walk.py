@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from agent.rules.notices import Offered, Restarted, Slept, Start, State, Stop, Tick
+from agent.rules.notices import Moved, Offered, Restarted, Slept, Start, State, Stop, Tick
 from tests.agent.rules.clerk import RESET, Clerk
 from tracking.errors import Fault, Refused, SecretFault, Throttled
 
@@ -66,6 +66,10 @@ class Walk(RuleBasedStateMachine):
     def sleep(self, passed: float) -> None:
         self.clerk.now += passed
         self.clerk.feed(Slept(passed))
+
+    @rule()
+    def move(self) -> None:
+        self.clerk.feed(Moved())
 
     @rule(at=st.integers(0, 100))
     @precondition(lambda self: bool(self.clerk.kept) and self.clerk.under_way is None)
