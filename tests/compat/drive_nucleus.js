@@ -1,12 +1,14 @@
 // An app that uses the official client nucleus-nodejs as its README says, and leaves when everything
 // it tracked has been acknowledged (its queue is empty) or after a deadline.
 //
-//     node drive_nucleus.js APP_ID ENDPOINT EVENTS
+//     node drive_nucleus.js APP_ID ENDPOINT EVENTS [PAUSE_MS]
+//
+// With PAUSE_MS it tracks an event now and then, as an app does that is in use for a while.
 //
 // Prints one JSON object: the ids of all it queued, and how many were still unacknowledged at the end.
 'use strict'
 
-const [appId, endpoint, count] = process.argv.slice(2)
+const [appId, endpoint, count, pauseMs] = process.argv.slice(2)
 const stored = new Map()
 
 // What the client makes of each call is seen where it sends it. Its ids are random numbers up to a
@@ -36,12 +38,14 @@ Nucleus.init(appId, { endpoint, reportInterval: 0.2, disableErrorReports: true }
 Nucleus.setUserId('richard_hendrix')
 Nucleus.setProps({ plan: 'pro', seats: 3, beta: true })
 Nucleus.appStarted()
+const track = (n) => Nucleus.track('PLAYED_TRACK', { trackName: 'My Awesome Song ♥', duration: 120 + n })
 for (let n = 0; n < Number(count); n++) {
-	Nucleus.track('PLAYED_TRACK', { trackName: 'My Awesome Song ♥', duration: 120 + n })
+	if (pauseMs) setTimeout(track, n * Number(pauseMs), n)
+	else track(n)
 }
 Nucleus.trackError('myCustomError', new Error('boom'))
 
-const deadline = Date.now() + 20000
+const deadline = Date.now() + 20000 + Number(count) * Number(pauseMs || 0)
 const expected = Number(count) + 2
 setInterval(() => {
 	const done = stored.size >= expected && waiting.size === 0
