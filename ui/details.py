@@ -131,8 +131,10 @@ def links(status: Status | None, now_ms: int) -> tuple[LinkView, ...]:
 
 
 def _link(link: LinkStatus, status: Status, now_ms: int) -> LinkView:
+    several = sum(other.app_id == link.app_id for other in status.links) > 1
+    far_end = f"{link.upstream}: {link.endpoint}" if several and link.upstream else link.endpoint
     rows = [
-        Row(tr("Upstream"), plain(link.endpoint, 200), about=plain(link.kind)),
+        Row(tr("Upstream"), plain(far_end, 200), about=plain(link.kind)),
         Row(
             tr("State"),
             f"{link_state(link.state)}, {duration((now_ms - link.since_ms) / 1000)}"
@@ -164,6 +166,8 @@ def _link(link: LinkStatus, status: Status, now_ms: int) -> LinkView:
             ),
         ),
     ]
+    if several:
+        rows.append(Row(tr("Waiting"), count(link.pending)))
     if link.in_flight:
         rows.append(Row(tr("In flight"), count(link.in_flight)))
     return LinkView(app_name(status, link.app_id), link.state, link_state(link.state), tuple(rows))

@@ -106,6 +106,11 @@ def _print_apps(known: Sequence[AppStatus], shell: Shell) -> None:
     )
     for line in rows(head, body, right="  >>>>>"):
         shell.say(line)
+    if upstreams := _upstream_lines(known):
+        shell.say()
+        head = ("APP", "UPSTREAM", *head[2:])
+        for line in rows(head, upstreams, right="  >>>>>"):
+            shell.say(line)
 
 
 def _app_details(app: AppStatus) -> list[str]:
@@ -123,12 +128,37 @@ def _app_details(app: AppStatus) -> list[str]:
     return lines
 
 
+def _upstream_lines(known: Sequence[AppStatus]) -> list[tuple[str, ...]]:
+    """Return what each upstream has, for apps where there is more to say than the app's line."""
+    return [
+        (
+            app.app_id,
+            upstream.name if upstream.declared else f"{upstream.name} (forgotten)",
+            count(upstream.accepted),
+            count(upstream.delivered),
+            count(upstream.pending),
+            count(upstream.dead),
+            count(sum(upstream.lost.values())),
+            "balanced" if upstream.balanced else "DOES NOT BALANCE",
+        )
+        for app in known
+        if len(app.upstreams) > 1
+        for upstream in app.upstreams
+    ]
+
+
+def _far_end(link: LinkStatus, links: Sequence[LinkStatus]) -> str:
+    """Name a far end; by its upstream's name too, where its app has several."""
+    several = sum(other.app_id == link.app_id for other in links) > 1
+    return f"{link.upstream}: {link.endpoint}" if several and link.upstream else link.endpoint
+
+
 def _print_links(links: Sequence[LinkStatus], now_ms: int, shell: Shell) -> None:
     head = ("APP", "FAR END", "LINK", "FOR", "LATENCY", "LAST ACK", "WHY")
     body = (
         (
             link.app_id,
-            link.endpoint,
+            _far_end(link, links),
             link.state,
             span((now_ms - link.since_ms) / 1000),
             "" if link.latency_ms is None else f"{link.latency_ms:.0f} ms",

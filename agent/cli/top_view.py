@@ -24,6 +24,7 @@ from agent.rules.wording import count, size, span, visible
 WIDE = 120  #: From so many columns on there are three columns instead of two.
 LOOK = {"live": "green", "offline": "yellow", "paused": "cyan", "attention": "bold red"}
 LINK_LOOK = {"live": "green", "waiting": "yellow", "dialing": "yellow", "parked": "red"}
+LINK_ORDER = {"parked": 0, "waiting": 1, "dialing": 2, "idle": 3, "live": 4}  #: Worst first.
 QUIET = "bright_black"
 
 
@@ -234,14 +235,17 @@ def _links(links: Sequence[LinkStatus], now_ms: int, height: int) -> list[Text]:
     if not links:
         return [Text("no far end yet", style=QUIET)]
     each = 3 if len(links) * 3 <= max(3, height) else 1
-    return [line for link in links for line in _link(link, now_ms)[:each]]
+    worst_first = sorted(links, key=lambda link: LINK_ORDER.get(link.state, 0))
+    return [line for link in worst_first for line in _link(link, links, now_ms)[:each]]
 
 
-def _link(link: LinkStatus, now_ms: int) -> list[Text]:
+def _link(link: LinkStatus, links: Sequence[LinkStatus], now_ms: int) -> list[Text]:
+    several = sum(other.app_id == link.app_id for other in links) > 1
+    name = f"{visible(link.upstream, 40)} " if several and link.upstream else ""
     first = Text.assemble(
         (link.state, LINK_LOOK.get(link.state, "")),
         f" {span((now_ms - link.since_ms) / 1000)} ",
-        (f"{visible(link.app_id, 40)} → {visible(link.endpoint)}", QUIET),
+        (f"{visible(link.app_id, 40)} → {name}{visible(link.endpoint)}", QUIET),
     )
     latency = "no answer yet" if link.latency_ms is None else f"latency {link.latency_ms:.0f} ms"
     ack = ""

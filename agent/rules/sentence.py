@@ -11,7 +11,8 @@ cause only. A cause hides what follows from it:
               hides  connecting, connected
 
 So a paused agent does not also complain that it is offline, and five apps behind one dead
-router are one cause, told once. Debouncing is the window's business: this rule has no memory.
+router are one cause, told once. Where an app has several upstreams, the one that the sentence is
+about is named, and the others are counted: one that is down does not hide that the rest is well. Debouncing is the window's business: this rule has no memory.
 
 Inputs are shapes (:class:`Road`, :class:`Halt`, :class:`Remark`), so that the door's own
 ``LinkStatus``, ``Pause`` and ``Notice`` fit as they are and the rules need not know the door.
@@ -28,6 +29,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from agent.rules.ways import BUCKET_WAY
 from agent.rules.wording import count, events, moment, sentence_end, span, visible
 
 Mood = Literal["live", "offline", "paused", "attention"]
@@ -45,7 +47,7 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Road(Protocol):
-    """One app's connection to one far end, as ``agent.door.LinkStatus`` tells it."""
+    """One app's way to one far end, as ``agent.door.LinkStatus`` tells it."""
 
     @property
     def app_id(self) -> str: ...
@@ -59,6 +61,10 @@ class Road(Protocol):
     def code(self) -> str: ...
     @property
     def next_try_ms(self) -> int | None: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def upstream(self) -> str: ...
 
 
 class Halt(Protocol):
@@ -117,15 +123,16 @@ def sentence(
         return _error(min(errors, key=lambda remark: remark.since_ms), kept)
     if halt is not None:
         return _paused(halt, kept, now_ms, zone)
+    roads = [road for road in roads if not _unused(road)] or list(roads)
     parked = [road for road in roads if road.state == "parked" or road.code == "link.unproven"]
     if parked:
-        return _parked(parked, kept)
+        return _parked(parked, roads, kept)
     if not roads:
         return _nowhere(keeping, remarks, kept)
     lost = [road for road in roads if road.state != "live" and road.code]
     if lost:
-        return _offline(lost, len(roads), kept, now_ms)
-    opening = [road for road in roads if road.state != "live"]
+        return _offline(lost, roads, kept, now_ms)
+    opening = [road for road in roads if road.state != "live" and not _unused(road)]
     if opening:
         since_ms = min(road.since_ms for road in opening)
         return Words(
@@ -159,7 +166,7 @@ def _paused(halt: Halt, kept: str, now_ms: int, zone: tzinfo) -> Words:
         step = "It resumes by itself; Resume ends it now."
     return Words(
         state="paused",
-        text=_join(f"Paused {end}{because}.", kept),
+        text=_join(f"Sending paused {end}{because}.", kept),
         code="paused",
         reason=reason,
         since_ms=halt.since_ms,
@@ -167,21 +174,42 @@ def _paused(halt: Halt, kept: str, now_ms: int, zone: tzinfo) -> Words:
     )
 
 
-def _parked(roads: Sequence[Road], kept: str) -> Words:
+def _unused(road: Road) -> bool:
+    """Tell whether a way had nothing to send yet: over HTTP there is no connection until then."""
+    http = road.kind.startswith("bucket") or road.upstream.endswith(BUCKET_WAY)
+    return http and road.state == "idle" and not road.code
+
+
+def _at(road: Road, roads: Sequence[Road]) -> str:
+    """Name the upstream that is meant, where its app has others too."""
+    of_app = {other.upstream for other in roads if other.app_id == road.app_id}
+    return f" at {visible(road.upstream, 40)}" if len(of_app) > 1 and road.upstream else ""
+
+
+def _well(roads: Sequence[Road]) -> str:
+    """Count the connections that are as they should be; nothing if none is, or there is one."""
+    live = sum(road.state == "live" for road in roads)
+    return f"{live} of {len(roads)} connected." if live else ""
+
+
+def _parked(roads: Sequence[Road], all_roads: Sequence[Road], kept: str) -> Words:
     worst = min(roads, key=lambda road: road.since_ms)
+    at = _at(worst, all_roads)
     reason = visible(worst.reason) or "no reason was given"
     if worst.code == "link.unproven":
-        head = f"Not sent: the far end did not prove who it is ({reason.rstrip('.')})."
+        head = f"Not sent{at}: the far end did not prove who it is ({reason.rstrip('.')})."
         step = "Check the address and its certificate."
     elif worst.code == "secret":
-        head, step = f"Waiting for your keyring: {reason}", "Unlock it, then Retry."
+        head, step = f"Waiting for your keyring{at}: {reason}", "Unlock it, then Retry."
     elif worst.code.startswith("link.refused"):
-        head, step = f"Refused: {reason}", "Check the app id, then Retry."
+        head, step = f"Refused{at}: {reason}", "Check the app id, then Retry."
     else:
-        head, step = f"Stopped: {reason}", "Put that right, then Retry."
+        head, step = f"Stopped{at}: {reason}", "Put that right, then Retry."
     return Words(
         state="attention",
-        text=_join(sentence_end(head), _others(roads, worst), kept, step),
+        text=_join(
+            sentence_end(head), _well(all_roads) if at else "", _others(roads, worst), kept, step
+        ),
         code=worst.code,
         reason=reason,
         since_ms=worst.since_ms,
@@ -229,8 +257,9 @@ def _nowhere(keeping: str, remarks: Sequence[Remark], kept: str) -> Words:
     )
 
 
-def _offline(lost: Sequence[Road], all_roads: int, kept: str, now_ms: int) -> Words:
+def _offline(lost: Sequence[Road], all_roads: Sequence[Road], kept: str, now_ms: int) -> Words:
     worst = min(lost, key=lambda road: road.since_ms)
+    at = _at(worst, all_roads)
     since = span((now_ms - worst.since_ms) / 1000)
     reason = visible(worst.reason) or "no road to the far end"
     tries = [road.next_try_ms for road in lost if road.next_try_ms is not None]
@@ -240,10 +269,14 @@ def _offline(lost: Sequence[Road], all_roads: int, kept: str, now_ms: int) -> Wo
         wait_s = (min(tries) - now_ms) / 1000
         step = f"Next try in {span(math.ceil(wait_s))}." if wait_s > 0 else "Trying now."
     if worst.code == "link.throttled":
-        head = f"Held back by the far end for {since}: {reason}"
+        head = f"Held back by the far end{at} for {since}: {reason}"
     else:
-        head = f"Offline {since}: {reason}"
-    partly = "" if len(lost) == all_roads else f"{len(lost)} of {all_roads} connections."
+        head = f"Offline{at} for {since}: {reason}" if at else f"Offline {since}: {reason}"
+    partly = ""
+    if len(lost) != len(all_roads):
+        partly = f"{len(lost)} of {len(all_roads)} connections."
+    if at:
+        partly = _well(all_roads)
     return Words(
         state="offline",
         text=_join(sentence_end(head), partly, _others(lost, worst), kept, step),
@@ -262,6 +295,7 @@ def _connected(
     remarks: Sequence[Remark],
 ) -> Words:
     since_ms = max(road.since_ms for road in roads)
+    head = "Ready." if all(_unused(road) for road in roads) else "Connected."
     told = f"{count(delivered_today)} delivered today"
     moving = f", {count(pending)} on the way" if pending else ""
     warned = next((remark for remark in remarks if remark.severity == "warning"), None)
@@ -274,7 +308,7 @@ def _connected(
         step = "Run `homing doctor`."
     return Words(
         state="live",
-        text=_join("Connected.", f"{told}{moving}.", notes),
+        text=_join(head, f"{told}{moving}.", notes),
         code=code,
         since_ms=since_ms,
         next_step=step,
