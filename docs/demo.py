@@ -265,7 +265,7 @@ def paused(now: int, chance: random.Random) -> Status:
         full(now, chance),
         sentence=Sentence(
             state="paused",
-            text="Paused until 15:32. Events are kept safe meanwhile.",
+            text="Sending paused until 15:32. Events are kept safe meanwhile.",
             since_ms=now - 5 * MINUTE_MS,
         ),
         pause=Pause(reason="you asked", since_ms=now - 5 * MINUTE_MS, until_ms=now + HOUR_MS),

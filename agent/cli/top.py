@@ -137,7 +137,7 @@ def _obey(keys: str, door: Door, news: News) -> None:
     try:
         if "p" in keys:
             news.on_status(door.pause(None))
-            news.say("Paused until you press r.")
+            news.say("Sending paused until you press r.")
         elif "r" in keys and news.paused:
             news.on_status(door.resume())
             news.say("Resumed.")

@@ -33,6 +33,7 @@ from agent.rules.knocks import Knocker
 from agent.rules.ledger import Account, summed
 from agent.rules.sentence import sentence
 from agent.rules.stamp import MachineFacts
+from agent.rules.stillness import stillness
 from agent.runtime.consents import Consents
 from agent.runtime.counts import Counts
 from agent.runtime.desk import Desk, Lane
@@ -77,9 +78,13 @@ class Board:
     def unnote(self, code: str) -> None:
         self.notices.pop(code, None)
 
+    def day(self, now_ms: int) -> str:
+        """Name the person's day: ``2026-11-21``."""
+        return datetime.fromtimestamp(now_ms / 1000, self.zone).date().isoformat()
+
     def delivered(self, count: int, now_ms: int) -> None:
         """Count deliveries of the local day."""
-        day = datetime.fromtimestamp(now_ms / 1000, self.zone).date().isoformat()
+        day = self.day(now_ms)
         if day != self.today:
             self.today, self.delivered_today = day, 0
         self.delivered_today += count
@@ -113,7 +118,16 @@ def snapshot(
     full_in_s, drained_in_s = counts.forecast(now_ms, events=held, max_events=board.max_events)
     oldest = [app.oldest_pending_ms for app in apps if app.oldest_pending_ms is not None]
     notices = tuple(board.notices.values())
-    words = sentence(
+    still = None
+    if not any(notice.severity == "error" for notice in notices):
+        still = stillness(
+            consents.every_app(),
+            [desk.consent.value for desk in desks.values()],
+            pending=pending,
+            now_ms=now_ms,
+            zone=board.zone,
+        )
+    words = still or sentence(
         links,
         pending=pending,
         delivered_today=board.delivered_today,

@@ -190,7 +190,7 @@ class ScriptedDoor:
         self._note("pause", for_s, reason)
         until_ms = None if for_s is None else NOW_MS + int(for_s * 1000)
         self.now = make_status(
-            sentence=Sentence(state="paused", text="Paused until you resume (you asked)."),
+            sentence=Sentence(state="paused", text="Sending paused until you resume (you asked)."),
             pause=Pause(reason=reason, since_ms=NOW_MS, until_ms=until_ms),
         )
         return self.now

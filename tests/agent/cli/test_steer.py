@@ -23,7 +23,7 @@ def test_a_pause_may_have_an_end(desk: Any, text: str, seconds: float) -> None:
 def test_a_pause_without_an_end_lasts_until_resume(desk: Any) -> None:
     assert desk.run("pause", "--reason", "giving a talk") == 0
     assert desk.door.asked == [("pause", (None, "giving a talk"))]
-    assert desk.said == "Paused until you resume (you asked).\n"
+    assert desk.said == "Sending paused until you resume (you asked).\n"
     assert desk.run("resume", "--json") == 0
     assert json.loads(desk.said)["pause"] is None
 

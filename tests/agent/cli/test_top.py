@@ -142,7 +142,7 @@ def test_the_keys_pause_resume_retry_and_quit(terminal: Callable[..., Terminal])
     assert b"Connected. 1,204 delivered today." in page
     assert termios.tcgetattr(screen.slave) != screen.before, "keys are read one by one"
     screen.press(b"p")
-    assert b"Paused until you resume" in screen.until(b"Paused until you press r.")
+    assert b"Sending paused until you resume" in screen.until(b"Sending paused until you press r.")
     screen.press(b"r")
     screen.until(b"Resumed.")
     screen.press(b"R")

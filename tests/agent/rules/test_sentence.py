@@ -92,16 +92,16 @@ def test_a_dial_under_way_is_not_a_promise_of_a_later_one() -> None:
 
 def test_a_pause_tells_until_when_and_whose_it_is() -> None:
     words = say(offline(), halt=PAUSE, pending=3)
-    assert words.text == "Paused until 15:00 (you asked). 3 events safe."
+    assert words.text == "Sending paused until 15:00 (you asked). 3 events safe."
     assert (words.state, words.since_ms) == ("paused", PAUSE.since_ms)
     endless = say(halt=Pause(reason="metered network", since_ms=1))
-    assert endless.text == "Paused until you resume (metered network)."
+    assert endless.text == "Sending paused until you resume (metered network)."
 
 
 def test_the_hour_is_the_persons_own_and_another_day_is_named() -> None:
     east = timezone(timedelta(hours=9))
     words = sentence((), pending=0, delivered_today=0, now_ms=NOW_MS, zone=east, halt=PAUSE)
-    assert words.text.startswith("Paused until Fri 00:00 ")
+    assert words.text.startswith("Sending paused until Fri 00:00 ")
 
 
 def test_a_refusal_asks_for_a_person() -> None:
