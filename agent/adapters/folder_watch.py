@@ -13,11 +13,14 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 IN_CLOSE_WRITE, IN_MOVED_TO, IN_ONLYDIR = 0x8, 0x80, 0x0100_0000  # linux/inotify.h
+IN_Q_OVERFLOW = 0x4000
+HEAD = struct.Struct("iIII")  #: Watch, mask, cookie, length of the name that follows.
 NEWS_BYTES = 64 * 1024
 
 
@@ -44,13 +47,16 @@ class FolderWatch:
 
     Args:
         loop: The core's; :meth:`close` before it ends.
-        finished: Called on it.
+        finished: Called on it with their names; with none if there were too many to say.
         fd: Of :func:`open_watch`; None: nothing is watched.
 
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, finished: Callable[[], None], fd: int | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        finished: Callable[[list[str]], None],
+        fd: int | None,
     ) -> None:
         self._loop = loop
         self._finished = finished
@@ -74,9 +80,24 @@ class FolderWatch:
         if self._fd is None:
             return
         try:
-            while os.read(self._fd, NEWS_BYTES):
-                pass  # what happened does not matter: who is called looks for itself
+            news = os.read(self._fd, NEWS_BYTES)
         except BlockingIOError:
-            self._finished()
+            return
         except OSError:
             self.close()  # a reader that stays ready would spin
+            return
+        self._finished(_names(news))
+
+
+def _names(news: bytes) -> list[str]:
+    """Return the names in ``struct inotify_event`` after ``struct inotify_event``."""
+    names = []
+    at = 0
+    while at + HEAD.size <= len(news):
+        _, mask, _, length = HEAD.unpack_from(news, at)
+        at += HEAD.size
+        if mask & IN_Q_OVERFLOW:
+            return []
+        names.append(os.fsdecode(news[at : at + length].rstrip(b"\0")))
+        at += length
+    return names

@@ -302,6 +302,7 @@ def set_aside(folder: Path, path: Path) -> Path:
     make_folder(folder / ASIDE)
     kept = folder / ASIDE / path.name.removesuffix(TAKEN)
     path.rename(kept)
+    os.utime(kept)  # it lies here from now on, however old it is
     return kept
 
 

@@ -89,9 +89,11 @@ class Spooling:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wanted = False
+        self._late = False  # something could not be taken in at the last look
         self._closed = False
         self._changed_ns = 0  # the folder's own time at the last look
         self._pending: set[str] = set()  # apps that wait for a person
+        self._logged: set[str] = set()  # difficulties that last are logged once
 
     def open(self) -> None:
         """Make the folder, watch it, look."""
@@ -100,7 +102,7 @@ class Spooling:
         except Fault as fault:
             self.note("spool", f"apps cannot leave events while no agent runs: {fault}", "warning")
             return
-        self._watch = FolderWatch(self._loop, self.look, open_watch(self.folder))
+        self._watch = FolderWatch(self._loop, self._finished, open_watch(self.folder))
         self.look()
 
     def close(self) -> None:
@@ -120,6 +122,11 @@ class Spooling:
         self._wanted = True
         if self._task is None:
             self._task = self.run(self._looks())
+
+    def _finished(self, names: list[str]) -> None:
+        """Look, unless it was our own taking that changed the folder."""
+        if not names or not all(name.endswith(spool.TAKEN) for name in names):
+            self.look()
 
     def knocked(self) -> None:
         """An app connected: look, where nobody tells that the folder changed."""
@@ -143,6 +150,7 @@ class Spooling:
 
     async def _look(self) -> None:
         now_s = self.wall_ms() / 1000
+        self._late = False
         found = await off_loop(partial(spool.survey, self.folder, now_s), name="spool survey")
         for path, why in found.strange:
             self._tell(f"spool.strange.{path.name}", f"{path} was left alone: {why}", "warning")
@@ -157,6 +165,8 @@ class Spooling:
         await asyncio.gather(*(self._app(app_id, files) for app_id, files in by_app.items()))
         if found.files or found.unreadable:
             await off_loop(partial(spool.prune_aside, self.folder, now_s), name="spool prune")
+        if not self._late:
+            self.unnote("spool.later")
 
     async def _app(self, app_id: str, files: list[Found]) -> None:
         """Do with an app's files what its consent says."""
@@ -278,15 +288,17 @@ class Spooling:
 
     def _later(self, why: str) -> None:
         """Look again in a while; a full disk says nothing when it has room again."""
+        self._late = True
         self._tell("spool.later", why, "warning")
         if self._timer is None and not self._closed:
             self._timer = self._loop.call_later(AGAIN_S, self._again)
 
     def _again(self) -> None:
         self._timer = None
-        self.unnote("spool.later")
         self.look()
 
     def _tell(self, code: str, said: str, severity: str) -> None:
-        log.warning("the spool has a difficulty code=%s", code)
+        if code not in self._logged:
+            self._logged.add(code)
+            log.warning("the spool has a difficulty code=%s", code)
         self.note(code, said, severity)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
+from typing import Any
 
 DATE = "2026-11-21T01:34:28.124Z"
 
@@ -35,3 +38,13 @@ def put(folder: Path, content: bytes, *, app_id: str = "acme", taken: bool = Fal
     beside.write_bytes(content)
     beside.chmod(0o600)
     return beside.rename(folder / name)
+
+
+def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test that is a coroutine."""
+
+    @functools.wraps(test)
+    def run(*words: Any, **more: Any) -> None:
+        asyncio.run(test(*words, **more))
+
+    return run
