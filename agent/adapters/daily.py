@@ -7,7 +7,7 @@ the figures are as durable as what they count. A day is the person's own: its na
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.rules.ledger import Account
@@ -42,7 +42,7 @@ class Counting:
 
     """
 
-    streams: Collection[int] = ()
+    streams: set[int] = field(default_factory=set)
     today: Callable[[], str] = field(default=lambda: "")
 
 

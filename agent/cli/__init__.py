@@ -96,6 +96,15 @@ COMMANDS = {
             "homing apps\nhoming apps --json | jq '.[] | select(.balanced | not)'",
         ),
         Command(
+            "upstreams",
+            f"{_HERE}.upstreams",
+            "where each app's events go; compare two in a dual run, switch, clear up what was left",
+            "homing upstreams\n"
+            "homing upstreams compare acme-notes --days 7\n"
+            "homing upstreams switch acme-notes --to mine\n"
+            "homing upstreams move acme-notes old --to mine",
+        ),
+        Command(
             "wire",
             f"{_HERE}.wire",
             "what left this machine and what came back, frame by frame",

@@ -30,6 +30,7 @@ from agent.door.network import (
     ShowNetwork,
     WalkNetwork,
 )
+from agent.door.upstreams import CompareUpstreams, DropUpstream, MoveUpstream
 from agent.door.wire import ReadWire
 
 
@@ -61,6 +62,9 @@ TABLE: tuple[Line, ...] = (
     Line("gateway/tokens", ListTokens, reads=True),
     Line("gateway/give", GiveToken),
     Line("gateway/revoke", RevokeTokens),
+    Line("upstreams/compare", CompareUpstreams, reads=True),
+    Line("upstreams/drop", DropUpstream),
+    Line("upstreams/move", MoveUpstream),
     Line("wire/read", ReadWire, reads=True),
     Line("network", ShowNetwork, reads=True),
     Line("network/hosts", ShowHosts, reads=True),

@@ -160,6 +160,7 @@ class Core:
             self.means.wall_ms(),
         )
         self.wire.open()
+        self.outbox.counting.today = lambda: self.board.day(self.means.wall_ms())
         self.upkeep = Upkeep(self.outbox, self.means.wall_ms, self.note)
         for number, said in enumerate(self.outbox.opening.notices):
             self.note(f"outbox.opening.{number}", said, "warning")

@@ -29,6 +29,8 @@ def lanes_of(desk: Desk, ways: Sequence[Way], outbox: Outbox) -> tuple[Lane, ...
         if way.upstream and (kept.stream != key or kept.language != way.language):
             desk.keep(way.name, stream=key, language=way.language)
         lanes.append(Lane(way, outbox.stream(desk.app_id, key)))
+    if len({way.upstream for way in ways}) > 1:  # a dual run: its days are compared
+        outbox.counting.streams.update(lane.stream for lane in lanes)
     return tuple(lanes)
 
 

@@ -68,7 +68,7 @@ def write_default(path: Path) -> bool:
     """
     if os.path.lexists(path):
         return False
-    _replace(path, default_text())
+    replace(path, default_text())
     return True
 
 
@@ -98,7 +98,7 @@ def set_value(path: Path, key: str, text: str) -> Settings:
     before = path.read_text("utf-8") if path.exists() else default_text()
     after = _edited(before, spec, value)
     settings = check_text(after, path)
-    _replace(path, after)
+    replace(path, after)
     return settings
 
 
@@ -129,7 +129,7 @@ def _spec(key: str) -> Spec:
     return known[key]
 
 
-def _replace(path: Path, text: str) -> None:
+def replace(path: Path, text: str) -> None:
     """Write beside, then rename; a link to the file (dotfiles kept elsewhere) stays a link."""
     target = path.resolve()
     beside = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
