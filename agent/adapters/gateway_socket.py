@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from tracking.errors import StorageFault
+from tracking.errors import Fault
 
 LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 #: Below what any system takes for outgoing connections (Linux from 32768, others from 49152).
@@ -24,7 +24,7 @@ BACKLOG: Final = 128
 _NO_IPV6: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
 
 
-class PortTaken(StorageFault):
+class PortTaken(Fault):
     """Somebody else listens where apps expect the gateway."""
 
     code = "gateway.port_taken"

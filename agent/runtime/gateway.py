@@ -173,7 +173,8 @@ class Gateway:
 
         Raises:
             RequestFault: The id is none, or an origin can never be let in.
-            StorageFault: The token cannot be kept, or no port is free.
+            StorageFault: The token cannot be kept.
+            PortTaken: No port is free.
 
         """
         if not APP_ID.fullmatch(request.app_id):
