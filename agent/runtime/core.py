@@ -31,7 +31,6 @@ from agent.adapters.wire_log import Room, WireRing
 from agent.door import Notice, Status
 from agent.rules import sessions
 from agent.rules.identity import ID_BYTES, passing_device_id
-from agent.rules.quota import Bucket
 from agent.runtime.commits import Commits
 from agent.runtime.consents import Consents
 from agent.runtime.counts import Counts
@@ -53,14 +52,13 @@ from agent.runtime.purging import Purging
 from agent.runtime.report import Board, facts_of, local_glance, snapshot
 from agent.runtime.screening import screening_of
 from agent.runtime.seating import Seating
-from agent.runtime.spooling import Spooling
+from agent.runtime.spooling import Spooling, spooling_of
 from agent.runtime.upkeep import Upkeep
 from agent.runtime.waiting import Waiters
 from agent.runtime.watching import Watchers
 from agent.runtime.wire import WireLog
 from agent.settings import Settings
 from tracking.errors import StorageFault
-from tracking.events import Limits
 
 log = logging.getLogger("agent.core")
 
@@ -268,19 +266,7 @@ class Core:
         self.network.open()
         self.housing.open()
         self.run(self.housing.aim())
-        limits = self.settings.limits
-        self.spooling = Spooling(
-            self.places.spool,
-            self.intake,
-            self.desks,
-            Limits(event_bytes=limits.event_kib * 1024),
-            bucket=lambda: Bucket(rate_per_s=limits.events_per_s, burst=limits.burst),
-            run=self.run,
-            note=self.note,
-            unnote=self.unnote,
-            wall_ms=self.means.wall_ms,
-            mono_s=self.means.mono_s,
-        )
+        self.spooling = spooling_of(self)
         self.spooling.open()
         self.purging = Purging(self)
         self.purging.go_on()

@@ -21,18 +21,23 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.adapters import spool
 from agent.adapters.folder_watch import FolderWatch, open_watch
 from agent.adapters.spool import Found, Reader
 from agent.rules.consent import Consent
 from agent.rules.quota import Bucket
+from agent.runtime.consents import Consents
 from agent.runtime.desk import Desk
 from agent.runtime.intake import Intake
 from agent.runtime.off_loop import off_loop
 from tracking.errors import Fault, OverQuota
 from tracking.events import Frame, Limits
 from tracking.sink import Origin, Receipt
+
+if TYPE_CHECKING:
+    from agent.runtime.core import Core
 
 log = logging.getLogger("agent.spool")
 
@@ -47,7 +52,8 @@ class Spooling:
     Args:
         folder: The spool.
         intake: Where the events go.
-        desks: Who may report.
+        desks: Of the apps that may report.
+        consents: Says who may; hears of those about whom nobody decided.
         limits: Of one event.
         bucket: Makes the quota of one app's files.
         run: Runs an errand beside the loop's work.
@@ -63,6 +69,7 @@ class Spooling:
         folder: Path,
         intake: Intake,
         desks: Mapping[str, Desk],
+        consents: Consents,
         limits: Limits,
         *,
         bucket: Callable[[], Bucket],
@@ -75,6 +82,7 @@ class Spooling:
         self.folder = folder
         self.intake = intake
         self.desks = desks
+        self.consents = consents
         self.limits = limits
         self.run = run
         self.note = note
@@ -92,7 +100,7 @@ class Spooling:
         self._late = False  # something could not be taken in at the last look
         self._closed = False
         self._changed_ns = 0  # the folder's own time at the last look
-        self._pending: set[str] = set()  # apps that wait for a person
+        self._pending: dict[str, int] = {}  # events of apps that wait for a person
         self._logged: set[str] = set()  # difficulties that last are logged once
 
     def open(self) -> None:
@@ -159,9 +167,9 @@ class Spooling:
         by_app: dict[str, list[Found]] = {}
         for file in found.files:
             by_app.setdefault(file.app_id, []).append(file)
-        for app_id in self._pending - by_app.keys():
+        for app_id in self._pending.keys() - by_app.keys():
+            del self._pending[app_id]
             self.unnote(f"spool.pending.{app_id}")
-        self._pending &= by_app.keys()
         await asyncio.gather(*(self._app(app_id, files) for app_id, files in by_app.items()))
         if found.files or found.unreadable:
             await off_loop(partial(spool.prune_aside, self.folder, now_s), name="spool prune")
@@ -170,22 +178,34 @@ class Spooling:
 
     async def _app(self, app_id: str, files: list[Found]) -> None:
         """Do with an app's files what its consent says."""
-        desk = self.desks.get(app_id)
-        if desk is None or desk.consent is Consent.PENDING:
-            self._pending.add(app_id)
-            events = sum(file.events for file in files)
-            said = f"{app_id} left {events} events while no agent ran; they wait until you allow it"
-            self.note(f"spool.pending.{app_id}", said, "warning")
+        events = sum(file.events for file in files)
+        if self.consents.ruling(app_id).consent is Consent.PENDING:
+            self._wait(app_id, events)
             return
-        if app_id in self._pending:
-            self._pending.discard(app_id)
+        turned = self.consents.gate(app_id, events, self._origin())
+        if turned is not None and turned.fault is not None:
+            self._wait(app_id, events)  # there is no room for another app
+            return
+        if self._pending.pop(app_id, None) is not None:
             self.unnote(f"spool.pending.{app_id}")
-        if desk.consent is not Consent.ALLOWED:
+        if turned is not None:
             self.forget(app_id)
             return
         for file in files:
-            if not await self._file(desk, file):
+            if not await self._file(self.desks[app_id], file):
                 return
+
+    def _wait(self, app_id: str, events: int) -> None:
+        """Leave an app's files to the answer of a person, and ask for it."""
+        new = events - self._pending.get(app_id, 0)
+        self._pending[app_id] = events
+        if new > 0:
+            self.consents.knock(app_id, new)
+        said = f"{app_id} left {events} events while no agent ran; they wait until you allow it"
+        self.note(f"spool.pending.{app_id}", said, "warning")
+
+    def _origin(self) -> Origin:
+        return Origin(transport="spool", connection=0, peer="", received_ms=self.wall_ms())
 
     def forget(self, app_id: str) -> int:
         """Delete what a denied app left; return how many events that was."""
@@ -248,8 +268,7 @@ class Spooling:
             if not answered.done():
                 answered.set_result(receipt)
 
-        origin = Origin(transport="spool", connection=0, peer="", received_ms=self.wall_ms())
-        self.intake.take(app_id, frame, origin, answer, bucket=bucket)
+        self.intake.take(app_id, frame, self._origin(), answer, bucket=bucket)
         return await answered
 
     def _finish(self, desk: Desk, reader: Reader, events: int) -> None:
@@ -302,3 +321,29 @@ class Spooling:
             self._logged.add(code)
             log.warning("the spool has a difficulty code=%s", code)
         self.note(code, said, severity)
+
+
+def spooling_of(core: Core) -> Spooling:
+    """Return the spooling of a core, which looks again whenever a person has answered."""
+    limits = core.settings.limits
+    spooling = Spooling(
+        core.places.spool,
+        core.intake,
+        core.desks,
+        core.consents,
+        Limits(event_bytes=limits.event_kib * 1024),
+        bucket=lambda: Bucket(rate_per_s=limits.events_per_s, burst=limits.burst),
+        run=core.run,
+        note=core.note,
+        unnote=core.unnote,
+        wall_ms=core.means.wall_ms,
+        mono_s=core.means.mono_s,
+    )
+    seat = core.consents.seat
+
+    def answered(app_id: str) -> None:
+        seat(app_id)
+        spooling.look()
+
+    core.consents.seat = answered
+    return spooling

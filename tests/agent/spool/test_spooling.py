@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cores import Clocks, Running, running, short_folder, until
+from cores import Clocks, Running, running, short_folder, started, until
 from spools import header, lines, on_a_loop, put
 
 from agent.adapters import spool
-from agent.rules.consent import Consent
+from agent.door.apps import AllowApp, DenyApp
 from agent.rules.quota import Bucket
 from agent.runtime import spooling
 from tracking.errors import DiskFull
@@ -165,16 +165,48 @@ async def test_of_an_app_that_nobody_allowed_nothing_is_taken_until_somebody_doe
 
 
 @on_a_loop
-async def test_what_a_denied_app_left_is_deleted_and_counted(home: Path, folder: Path) -> None:
+async def test_a_person_who_allows_an_app_has_what_it_left_taken_in(
+    home: Path, folder: Path
+) -> None:
+    put(folder, header("stranger") + lines(range(214)), app_id="stranger")
     async with running(home, acme=NOWHERE) as one:
-        await quiet(one)
-        one.core.desks["acme"].consent = Consent.DENIED
-        put(folder, header() + lines(range(214)))
+        await until(lambda: "spool.pending.stranger" in notices(one))
+        for _ in range(3):
+            one.core.spooling.look()
+            await quiet(one)
+        knocker = one.core.consents.knocks.by_app["stranger"]
+        assert (knocker.offered, set(knocker.by)) == (214, {"spool"}), "each event knocks once"
+        await one.controls.ask(AllowApp(app_id="stranger"))
         await until(lambda: left(folder) == [])
-        assert notices(one)["spool.denied.acme"] == (
-            "214 events that acme left were deleted: it is denied"
-        )
-        assert one.account().accepted == 0
+        assert stored(one, "stranger") == Counter(range(214))
+        assert "spool.pending.stranger" not in notices(one)
+
+
+@on_a_loop
+async def test_what_a_denied_app_left_is_deleted_and_counted(home: Path, folder: Path) -> None:
+    put(folder, header("stranger") + lines(range(214)), app_id="stranger")
+    async with running(home, acme=NOWHERE) as one:
+        await until(lambda: "spool.pending.stranger" in notices(one))
+        await one.controls.ask(DenyApp(app_id="stranger"))
+        await until(lambda: left(folder) == [])
+        await until(lambda: "spool.pending.stranger" not in notices(one))
+        said = "214 events that stranger left were deleted: it is denied"
+        assert notices(one)["spool.denied.stranger"] == said
+        put(folder, header("stranger") + lines(range(10)), app_id="stranger")
+        await until(lambda: left(folder) == [])
+        assert stored(one, "stranger") == Counter()
+
+
+@on_a_loop
+async def test_a_policy_that_denies_every_app_deletes_what_any_left(
+    home: Path, folder: Path
+) -> None:
+    put(folder, header() + lines(range(3)))
+    put(folder, header("stranger") + lines(range(4)), app_id="stranger")
+    settings = '[consent]\nall = "deny"\n[[apps]]\nid = "acme"\nname = "Acme"\n'
+    async with started(home, settings) as one:
+        await until(lambda: left(folder) == [])
+        assert stored(one) == Counter()
 
 
 @on_a_loop
