@@ -91,9 +91,13 @@ COMMANDS = {
         ),
         Command(
             "apps",
-            f"{_HERE}.show",
-            "the apps that report here, with their ledgers",
-            "homing apps\nhoming apps --json | jq '.[] | select(.balanced | not)'",
+            f"{_HERE}.apps",
+            "who reports here and who asks to: allow, deny, pause, resume, forget, show an app",
+            "homing apps\n"
+            'homing apps allow acme-notes --name "Acme Notes"\n'
+            "homing apps deny acme-notes           drops what it reports, deletes what is kept\n"
+            'homing apps pause --all --for 1h --reason "giving a talk"\n'
+            "homing apps token acme-notes --gateway",
         ),
         Command(
             "upstreams",
@@ -124,7 +128,7 @@ COMMANDS = {
         Command(
             "pause",
             f"{_HERE}.steer",
-            "stop sending; events are still accepted and kept",
+            "pause sending; events are still accepted and kept (to drop them: homing apps pause)",
             'homing pause --for 1h30m --reason "giving a talk"',
         ),
         Command("resume", f"{_HERE}.steer", "send again", "homing resume"),

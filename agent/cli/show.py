@@ -1,4 +1,4 @@
-"""Commands that print facts and change nothing: `status` and `apps`."""
+"""`homing status`: facts, and nothing changed; and the tables that other commands share."""
 
 from __future__ import annotations
 
@@ -14,13 +14,10 @@ if TYPE_CHECKING:
     from agent.door import AppStatus, Depth, LinkStatus, Status
 
 
-def declare(name: str, parser: Parser) -> None:
-    """Add the options of one of these commands."""
+def declare(_name: str, parser: Parser) -> None:
+    """Add the options of `status`."""
     parser.json_option()
-    if name == "status":
-        parser.set_defaults(run=lambda args, shell: status(shell, as_json=args.json))
-    else:
-        parser.set_defaults(run=lambda args, shell: apps(shell, as_json=args.json))
+    parser.set_defaults(run=lambda args, shell: status(shell, as_json=args.json))
 
 
 def status(shell: Shell, *, as_json: bool) -> int:
@@ -45,7 +42,7 @@ def _print_status(snapshot: Status, shell: Shell) -> None:
             shell.say(f"{notice.severity}: {visible(notice.text, 500).rstrip('.')} (for {since})")
     if snapshot.apps:
         shell.say()
-        _print_apps(snapshot.apps, shell)
+        print_apps(snapshot.apps, shell)
     if snapshot.links:
         shell.say()
         _print_links(snapshot.links, now_ms, shell)
@@ -53,23 +50,6 @@ def _print_status(snapshot: Status, shell: Shell) -> None:
     shell.say(f"outbox  {depth_words(snapshot.depth, now_ms)}")
     up = span((now_ms - snapshot.started_ms) / 1000)
     shell.say(f"agent   {snapshot.version}, pid {snapshot.pid}, up {up}, {snapshot.address}")
-
-
-def apps(shell: Shell, *, as_json: bool) -> int:
-    """Print the apps and their ledgers; degraded if one does not balance."""
-    known = shell.door().status().apps
-    if as_json:
-        shell.json(known)
-    elif known:
-        _print_apps(known, shell)
-        for app in known:
-            shell.say()
-            shell.say(f"{visible(app.app_id)}: {app.consent} by {visible(app.consent_from)}")
-            for line in _app_details(app):
-                shell.say(f"  {line}")
-    else:
-        shell.say("No app has reported yet. Try `homing send hello --app NAME`.")
-    return OK if all(app.balanced for app in known) else DEGRADED
 
 
 def depth_words(depth: Depth, now_ms: int) -> str:
@@ -89,7 +69,8 @@ def depth_words(depth: Depth, now_ms: int) -> str:
     return ", ".join(parts)
 
 
-def _print_apps(known: Sequence[AppStatus], shell: Shell) -> None:
+def print_apps(known: Sequence[AppStatus], shell: Shell) -> None:
+    """Print the apps with their ledgers."""
     head = ("APP", "CONSENT", "ACCEPTED", "DELIVERED", "PENDING", "DEAD", "LOST", "LEDGER")
     body = (
         (
@@ -111,21 +92,6 @@ def _print_apps(known: Sequence[AppStatus], shell: Shell) -> None:
         head = ("APP", "UPSTREAM", *head[2:])
         for line in rows(head, upstreams, right="  >>>>>"):
             shell.say(line)
-
-
-def _app_details(app: AppStatus) -> list[str]:
-    lines = [f"name {visible(app.name)}"] if app.name and app.name != app.app_id else []
-    if app.lost:
-        told = ", ".join(f"{visible(why)} {count(n)}" for why, n in app.lost.items())
-        lines.append(f"lost: {told}")
-    for number, words in (
-        (app.repeats, "recognised as already accepted"),
-        (app.refused, "answered with an error"),
-        (app.knocks, "requests before anyone allowed it"),
-    ):
-        if number:
-            lines.append(f"{count(number)} {words}")
-    return lines
 
 
 def _upstream_lines(known: Sequence[AppStatus]) -> list[tuple[str, ...]]:
