@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.local_api import Control, _control_routes
+from agent.door.table import TABLE
 from agent.host import Agent
 
 PAGE = Path(__file__).parents[2] / "docs" / "local-api.md"
@@ -23,6 +24,13 @@ id = "acme-notes"
 name = "Acme Notes"
   [[apps.upstreams]]
   kind = "nucleus"
+  endpoint = "ws://127.0.0.1:9"
+[[apps]]
+id = "acme-web"
+name = "Acme Web"
+speaks = ["nucleus", "bucket"]
+  [[apps.upstreams]]
+  kind = "homing"
   endpoint = "ws://127.0.0.1:9"
 """
 
@@ -43,7 +51,7 @@ def socket_path() -> Iterator[Path]:
 def test_a_line_of_the_page_does_what_it_says(
     number: int, socket_path: Path, expected_warnings: Callable[..., None]
 ) -> None:
-    expected_warnings("agent.secrets")
+    expected_warnings("agent.secrets", "agent.posting")  # no keyring; no key for the far end
     done = subprocess.run(
         ["bash", "-ec", BLOCKS[number]],
         env={**os.environ, "SOCKET": str(socket_path)},
@@ -61,7 +69,7 @@ def test_a_line_of_the_page_does_what_it_says(
 def test_the_page_names_every_route() -> None:
     text = PAGE.read_text("utf-8")
     routes = [route.path for route in _control_routes(NoControl())]
-    assert len(routes) == 17
+    assert len(routes) == 17 + len(TABLE)
     assert [path for path in routes if path not in text] == []
 
 
