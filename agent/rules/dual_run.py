@@ -54,7 +54,7 @@ def judge(sides: Mapping[str, Side], name: str, now_ms: int) -> tuple[bool, str]
     if side.dead > 0:
         reasons.append(f"it refused {events(side.dead)} for good")
     if side.lost > 0:
-        reasons.append(f"{events(side.lost)} were given up before it had them")
+        reasons.append(f"{events(side.lost)} lost before it had them")
     if side.waiting and side.oldest_ms is not None and now_ms - side.oldest_ms > SETTLING_MS:
         reasons.append(f"{events(side.waiting)} still wait for it")
     reasons += _differences(side, others)

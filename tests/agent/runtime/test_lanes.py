@@ -1,0 +1,128 @@
+"""Which queue each way out has: nothing is left behind, and nothing is sent behind one's back."""
+
+from __future__ import annotations
+
+from agent.adapters.outbox import Outbox
+from agent.rules.consent import Consent
+from agent.rules.quota import Bucket
+from agent.rules.ways import Kind, Way, only_way, ways_of
+from agent.runtime.desk import Desk
+from agent.runtime.lanes import forgotten_lanes, lanes_of
+from agent.runtime.profile import PROFILE, Kept
+
+EVENT = b'{"id":"e1","type":"event"}'
+NOW_MS = 1_795_225_137_848
+
+
+def desk() -> Desk:
+    return Desk(
+        app_id="acme",
+        name="acme",
+        version="1",
+        consent=Consent.ALLOWED,
+        consent_from="settings file",
+        bucket=Bucket(),
+    )
+
+
+def ways(*named: str, kind: Kind = "nucleus") -> list[Way]:
+    return [w for n in named for w in ways_of(name=n, kind=kind, endpoint="wss://far.example")]
+
+
+def seated(outbox: Outbox, them: list[Way], before: Desk | None = None) -> Desk:
+    """Seat the app as a start of the agent does, with the profile that was kept."""
+    one = desk()
+    if before is not None:
+        one.profile = PROFILE.decode(PROFILE.encode(before.profile))
+    one.lanes = lanes_of(one, them, outbox)
+    one.forgotten = forgotten_lanes(one, outbox)
+    return one
+
+
+def accept(outbox: Outbox, one: Desk, *ways_: str) -> None:
+    """Put an event on these ways' queues."""
+    with outbox.turn():
+        for lane in one.lanes:
+            if lane.way.name in ways_ or not ways_:
+                outbox.append(lane.stream, [EVENT], NOW_MS)
+
+
+def queues(outbox: Outbox, one: Desk) -> dict[str, int]:
+    return {lane.way.name: outbox.account(lane.stream).pending for lane in one.lanes}
+
+
+def test_what_waited_without_an_upstream_goes_to_the_first_one_that_is_named(
+    outbox: Outbox,
+) -> None:
+    before = seated(outbox, [only_way()])
+    accept(outbox, before)
+    after = seated(outbox, ways("work", "backup"), before)
+    assert queues(outbox, after) == {"work": 1, "backup": 0}
+    assert after.forgotten == ()
+
+
+def test_what_an_older_version_left_waiting_goes_on_to_the_upstream_of_the_same_name(
+    outbox: Outbox,
+) -> None:
+    stream = outbox.stream("acme", "nucleus")
+    with outbox.turn():
+        outbox.append(stream, [EVENT], NOW_MS)
+    after = seated(outbox, ways("nucleus", "backup"))
+    assert after.lanes[0].stream == stream
+    assert queues(outbox, after) == {"nucleus": 1, "backup": 0}
+
+
+def test_a_queue_that_was_taken_over_stays_with_its_heir_wherever_it_stands_later(
+    outbox: Outbox,
+) -> None:
+    before = seated(outbox, [only_way()])
+    accept(outbox, before)
+    heir = seated(outbox, ways("work"), before)
+    later = seated(outbox, ways("backup", "work"), heir)
+    assert queues(outbox, later) == {"backup": 0, "work": 1}
+
+
+def test_what_waits_for_an_upstream_that_was_removed_is_not_sent_to_the_next_one(
+    outbox: Outbox,
+) -> None:
+    before = seated(outbox, ways("nucleus", "work"))
+    accept(outbox, before)
+    after = seated(outbox, ways("other"), before)
+    assert queues(outbox, after) == {"other": 0}
+    assert {lane.way.name for lane in after.forgotten} == {"nucleus", "work"}
+
+
+def test_a_renamed_upstream_leaves_its_queue_under_the_old_name(outbox: Outbox) -> None:
+    first = seated(outbox, ways("work"))
+    accept(outbox, first)
+    renamed = seated(outbox, ways("office"), first)
+    assert [lane.way.name for lane in renamed.forgotten] == ["work"]
+    again = seated(outbox, ways("work"), renamed)
+    assert queues(outbox, again) == {"work": 1}
+    assert again.forgotten == ()
+
+
+def test_a_forgotten_collector_is_known_by_the_language_of_each_queue(outbox: Outbox) -> None:
+    before = seated(outbox, ways("mine", kind="homing"))
+    accept(outbox, before)
+    after = seated(outbox, ways("nucleus"), before)
+    assert {(lane.way.name, lane.way.upstream, lane.way.language) for lane in after.forgotten} == {
+        ("mine", "mine", "nucleus"),
+        ("mine.bucket", "mine", "bucket"),
+    }
+
+
+def test_only_an_app_with_several_upstreams_is_counted_by_day(outbox: Outbox) -> None:
+    seated(outbox, ways("mine", kind="homing"))
+    assert outbox.counting.streams == set()
+    both = seated(outbox, ways("mine", kind="homing") + ways("vendor"))
+    assert outbox.counting.streams == {lane.stream for lane in both.lanes}
+
+
+def test_what_an_older_profile_kept_of_its_one_way_is_kept() -> None:
+    raw = b'{"form":"track","hold":{"endpoint":"wss://far.example","since_ms":5,"attempt":7}}'
+    profile = PROFILE.decode(raw)
+    assert profile.ways["nucleus"].form == "track"
+    assert (profile.form, profile.hold) == ("", None)
+    assert PROFILE.decode(PROFILE.encode(profile)) == profile
+    assert isinstance(profile.ways["nucleus"], Kept)
