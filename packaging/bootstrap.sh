@@ -78,15 +78,16 @@ install_debian_packages() {
     $become env DEBIAN_FRONTEND=noninteractive $apt >/dev/null # what goes wrong is on stderr
 }
 
-# The tests start a ClickHouse of their own; the system's service, which nobody asked for, is not to
-# run. (A mask that is there before the package is one that the package respects.)
+# The tests start a ClickHouse and a proxy of their own; the system's services, which nobody asked
+# for, are not to run. (A mask that is there before the package is one that the package respects.)
 keep_asleep() {
-    unit=/etc/systemd/system/clickhouse-server.service
-    case " $missing " in
-    *" clickhouse-server "*) ;;
-    *) return 0 ;;
-    esac
-    [ ! -d /run/systemd/system ] || [ -e "$unit" ] || [ -L "$unit" ] || $become ln -s /dev/null "$unit"
+    [ -d /run/systemd/system ] || return 0
+    for service in clickhouse-server tinyproxy; do
+        unit=/etc/systemd/system/$service.service
+        case " $missing " in
+        *" $service "*) [ -e "$unit" ] || [ -L "$unit" ] || $become ln -s /dev/null "$unit" ;;
+        esac
+    done
 }
 
 find_python() {

@@ -77,7 +77,7 @@ def lay_through(
         known = Login.parse(proxy.credentials) if proxy.credentials else login()
         answer = _answer(proxy, target, CHALLENGE.findall(head), known)
         sock, head, status = _ask(proxy, target, answer, patience, dial)
-        if status == 407:
+        if status in (401, 407):  # tinyproxy says 401 to a wrong password, 407 to none
             sock.close()
             raise LoginWanted(f"the proxy {proxy.host} refused the login", advice=ADVICE)
     if 200 <= status < 300:

@@ -38,13 +38,13 @@ from agent.door.network import (
 )
 from agent.rules.contacts import Contacts
 from agent.rules.endpoints import parse_address
-from agent.rules.notices import Moved
+from agent.rules.notices import Moved, Start
 from agent.rules.proxies import Proxy
 from agent.rules.thrift import WORDS, Cause, Power, causes, holds_back
 from agent.runtime.off_loop import off_loop
 from agent.settings import Settings
 from agent.settings.network import check_proxy
-from tracking.errors import Fault, RequestFault, StorageFault
+from tracking.errors import Fault, LoginWanted, RequestFault, StorageFault
 
 if TYPE_CHECKING:
     from agent.runtime.answering import Handlers
@@ -130,7 +130,7 @@ class Network:
             self._timer.cancel()
 
     def moved(self) -> None:
-        """The network, or a proxy's login, changed: forget what was found, and try again."""
+        """The network changed: forget what was found, and try again."""
         log.info("the network changed")
         self.atlas.changed()
         self._looked_s = float("-inf")
@@ -138,6 +138,15 @@ class Network:
         departures = self.core.departures
         for key in tuple(departures.ways):
             departures.tell(key, Moved())
+
+    def login_changed(self) -> None:
+        """A person said who we are to a proxy: those who waited for that try at once."""
+        self.atlas.changed()
+        departures, now_s = self.core.departures, self.core.means.mono_s()
+        now_ms = self.core.means.wall_ms()
+        for key, leaving in tuple(departures.ways.items()):
+            if leaving.status(now_ms, now_s).code == LoginWanted.code and not departures.halted:
+                departures.tell(key, Start())
 
     # --- thrift -------------------------------------------------------------------------------
 
@@ -329,16 +338,14 @@ def handlers(core: Core) -> Handlers:
     async def keep_login(asked: KeepProxyLogin) -> LoginKept:
         place = await _place(network, asked.proxy)
         login = Login(asked.user, asked.password)
-        try:
-            kept = await off_loop(partial(network.keys.keep, place, login), name="proxy login")
-        finally:
-            network.moved()
+        kept = await off_loop(partial(network.keys.keep, place, login), name="proxy login")
+        network.login_changed()
         return LoginKept(proxy=place, kept_in=kept.where, notice=kept.notice)
 
     async def forget_login(asked: ForgetProxyLogin) -> LoginKept:
         place = await _place(network, asked.proxy)
         gone = await off_loop(partial(network.keys.forget, place), name="proxy login")
-        network.moved()
+        network.login_changed()
         said = "" if gone else f"there was no login for {place}"
         return LoginKept(proxy=place, kept_in="", notice=said)
 
