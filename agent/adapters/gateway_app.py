@@ -19,6 +19,7 @@ from tracking.endpoints import NUCLEUS_PATH, Sink, tracking_routes
 from tracking.events import Limits
 
 MAX_AGE_S: Final = 600
+IN_FLIGHT_BYTES: Final = 64 * 1024 * 1024  #: Half of the socket's: this is the side door.
 _BARE: Final = re.compile(r"/([A-Za-z0-9_-]{1,64})/?", re.ASCII)
 _NUCLEUS: Final = {  # without crash: what Electron posts there is no JSON, and nobody keeps it
     "track": frozenset({WEBSOCKET, "POST"}),
@@ -64,8 +65,10 @@ def make_gateway_app(sink: Sink, bucket_sink: BucketSink, limits: Limits) -> ASG
 
     """
     routes = [
-        *bucket_routes(bucket_sink, limits, cors=False),
-        *tracking_routes(sink, limits, cors=False, tell_anon_id=False),
+        *bucket_routes(bucket_sink, limits, cors=False, in_flight_bytes=IN_FLIGHT_BYTES),
+        *tracking_routes(
+            sink, limits, cors=False, tell_anon_id=False, in_flight_bytes=IN_FLIGHT_BYTES
+        ),
     ]
     return _Guarded(Starlette(routes=routes))
 

@@ -78,6 +78,8 @@ class GatewayHttp(Http):
         """Answer as if nothing were here, unless who asks has been let in."""
         if self.admitted or fault is None:
             super().refuse(fault)
+        elif self.busy:  # it sent this behind a request that came in and is not answered yet
+            super().refuse(None)
         elif not self.over and not self.transport.is_closing():
             self.over = True
             self.in_header = self.in_body = False

@@ -99,6 +99,9 @@ def list_tokens(shell: Shell, app_id: str | None, *, as_json: bool) -> int:
         )
         for line in rows(head, body):
             shell.say(line)
+        if known.listening:
+            shell.say()
+            shell.say(f"The gateway listens on 127.0.0.1:{known.port} and [::1]:{known.port}.")
     else:
         whose = "" if app_id is None else f" of {visible(app_id, 64)}"
         shell.say(f"No gateway token{whose}. `homing apps token ID --gateway` gives one.")

@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from agent.adapters.gateway_app import make_gateway_app, methods_at
+from agent.adapters.gateway_app import IN_FLIGHT_BYTES, make_gateway_app, methods_at
 from agent.adapters.gateway_protocol import Gatehouse
 from agent.adapters.gateway_socket import PortTaken, listen_on_a_fresh_port, listen_on_loopback
 from agent.adapters.gateway_tokens import GatewayTokens
@@ -298,6 +298,7 @@ class Gateway:
             limits=self.limits,
             max_connections=self.connections,
             ws_ping_s=WS_PING_S,
+            unfinished_bytes=IN_FLIGHT_BYTES,
             http=self._house.protocol,
             **self.deadlines,
         )

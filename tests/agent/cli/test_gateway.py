@@ -106,6 +106,7 @@ def test_the_tokens_are_listed_without_what_opens(desk: Any) -> None:
     assert rows[1][:2] == ["acme-notes", "m3mbe6…"]
     assert rows[1][-2:] == ["2025-10-09", "tauri://localhost"]
     assert rows[2][-1] == "never"
+    assert "listens on 127.0.0.1:23456" in desk.said
     assert desk.run("apps", "tokens", "acme-ci", "--json") == OK
     assert desk.door.asked[-1][1][0] == ListTokens(app_id="acme-ci")
     assert json.loads(desk.said)["listening"] is True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import secrets
 import socket
 
@@ -365,6 +366,61 @@ def test_an_answer_has_the_ids_and_no_identity(token: NewToken) -> None:
         "reportedIds": [7],
         "confirmation": "0.5",
     }  # electron-nucleus needs its own back
+
+
+def test_a_page_is_told_no_anon_id_over_its_websocket_either(token: NewToken) -> None:
+    frame = b"\x81" + bytes([0x80 | len(EVENT)]) + bytes(4) + EVENT  # masked with zeros
+    with socket.create_connection(("127.0.0.1", token.port), 5) as sock:
+        sock.sendall(head("GET", _target(token), _ours(token) | UPGRADE | {"Origin": PAGE}))
+        welcome = sock.recv(65536)
+        sock.sendall(frame)
+        heard = b""
+        while b"}" not in heard:
+            heard += sock.recv(65536)
+    assert heard.endswith(b'{"reportedIds":[1]}')
+    assert headers_of(welcome).keys().isdisjoint({"server", "set-cookie"})
+
+
+def test_a_request_that_comes_behind_one_and_is_refused_ends_the_connection(
+    house: House, token: NewToken
+) -> None:
+    good = head("POST", _target(token), _ours(token) | JSON, EVENT)
+    bad = head("POST", "/t/wrong/app/acme/track", _ours(token) | JSON, EVENT)
+    for _ in range(20):
+        answer = knock(token.port, good + bad)
+        assert b"404" not in answer.partition(b"\r\n")[0] or answer == NOTHING_HERE
+    assert house.mistakes == []
+    assert status_of(knock(token.port, good)) == 200
+
+
+def test_no_mutilated_request_is_told_anything(house: House, token: NewToken) -> None:
+    """Bytes of good requests changed, left out, doubled and cut: without the token, nothing."""
+    chance = random.Random(20)
+    wrong = secrets.token_urlsafe(32)
+    seeds = [
+        head("POST", f"/t/{wrong}/app/acme/track", _ours(token) | JSON | {"Origin": PAGE}, EVENT),
+        head("GET", f"/t/{wrong}/acme", _ours(token) | UPGRADE),
+        head(
+            "OPTIONS", f"/t/{wrong}/bulk", _ours(token) | {"Access-Control-Request-Method": "POST"}
+        ),
+    ]
+    for _ in range(400):
+        request = bytearray(chance.choice(seeds))
+        for _ in range(chance.randrange(1, 6)):
+            at = chance.randrange(len(request))
+            match chance.randrange(4):
+                case 0:
+                    request[at] = chance.randrange(256)
+                case 1:
+                    del request[at : at + chance.randrange(1, 20)]
+                case 2:
+                    request[at:at] = request[at : at + chance.randrange(1, 40)]
+                case _:
+                    request[at:at] = chance.choice([b"\r\n", b"\r\n\r\n", b"\0", b" ", b":", b"%"])
+        request += b"\r\n\r\n"
+        answer = knock(token.port, bytes(request), wait_s=0.05)
+        assert answer in (NOTHING_HERE, b""), bytes(request)
+    assert house.kept.rows == 0
 
 
 def test_the_key_that_an_sdk_brings_is_looked_at_by_nobody(house: House, token: NewToken) -> None:

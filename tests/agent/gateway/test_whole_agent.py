@@ -17,6 +17,7 @@ from houses import EVENT, JSON, head, knock, status_of
 
 from agent.adapters.gateway_protocol import NOTHING_HERE
 from agent.client import LocalDoor
+from agent.door.apps import AllowApp, DenyApp
 from agent.door.gateway import GiveToken, ListTokens, NewToken, RevokeTokens
 from agent.host import Agent, HostDoor
 from tracking.errors import RequestFault
@@ -185,6 +186,21 @@ def test_do_not_track_is_acknowledged_and_dropped_at_the_gateway_too(
     assert _post(token, "app/acme/track", EVENT) == (200, {"reportedIds": [1]})
     assert _post(token, "event", b'{"event":"e","userId":"u"}') == (200, {"success": True})
     assert _queued(door) == []
+
+
+def test_what_a_person_answered_holds_at_the_gateway(
+    start: Callable[..., tuple[Agent, HostDoor]],
+) -> None:
+    _, door = start()
+    token = door.ask(GiveToken(app_id="nobody"))
+    assert _post(token, "app/nobody/track", EVENT)[0] == 403
+    door.ask(AllowApp(app_id="nobody"))
+    assert _post(token, "app/nobody/track", EVENT) == (200, {"reportedIds": [1]})
+    assert len(_queued(door, "nobody")) > 0
+    door.ask(DenyApp(app_id="nobody"))
+    assert _post(token, "app/nobody/track", EVENT) == (200, {"reportedIds": [1]})
+    assert _post(token, "event", b'{"event":"e","userId":"u"}') == (200, {"success": True})
+    assert _queued(door, "nobody") == []
 
 
 def test_what_bucket_clients_send_is_in_the_outbox_digit_by_digit(
