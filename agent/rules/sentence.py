@@ -32,6 +32,9 @@ import msgspec
 from agent.rules.ways import BUCKET_WAY
 from agent.rules.wording import count, events, moment, sentence_end, span, visible
 
+#: What a person must see to, although it is asked again by itself.
+FOR_A_PERSON = frozenset(("link.unproven", "link.portal"))
+
 Mood = Literal["live", "offline", "paused", "attention"]
 
 
@@ -124,7 +127,7 @@ def sentence(
     if halt is not None:
         return _paused(halt, kept, now_ms, zone)
     roads = [road for road in roads if not _unused(road)] or list(roads)
-    parked = [road for road in roads if road.state == "parked" or road.code == "link.unproven"]
+    parked = [road for road in roads if road.state == "parked" or road.code in FOR_A_PERSON]
     if parked:
         return _parked(parked, roads, kept)
     if not roads:
@@ -196,7 +199,11 @@ def _parked(roads: Sequence[Road], all_roads: Sequence[Road], kept: str) -> Word
     worst = min(roads, key=lambda road: road.since_ms)
     at = _at(worst, all_roads)
     reason = visible(worst.reason) or "no reason was given"
-    if worst.code == "link.unproven":
+    if worst.code == "link.portal":
+        head, step = f"Sign-in needed: {reason}", "Open any page in a browser, and sign in."
+    elif worst.code == "link.proxy_login":
+        head, step = f"Not sent: {reason}", "Run `homing network proxy-login`."
+    elif worst.code == "link.unproven":
         head = f"Not sent{at}: the far end did not prove who it is ({reason.rstrip('.')})."
         step = "Check the address and its certificate."
     elif worst.code == "secret":

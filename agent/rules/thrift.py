@@ -18,9 +18,10 @@ PAGE_BYTES = 256 * 1024
 LOW_PERCENT = 20.0
 PATIENCE_MS = 24 * 3600 * 1000  #: Since the oldest event was accepted.
 
-WORDS: dict[Cause, str] = {
-    "metered": "the connection is metered",
-    "battery": "the battery is low",
+#: What the status calls each, and says of it.
+WORDS: dict[Cause, tuple[str, str]] = {
+    "metered": ("network.metered", "the connection is metered"),
+    "battery": ("network.battery", "the battery is low"),
 }
 
 

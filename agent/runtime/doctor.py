@@ -29,6 +29,7 @@ async def examine(core: Core) -> tuple[Check, ...]:
         *_disk(disk.free),
         *_identity(core),
         *_links(core),
+        _hosts(core),
         *_notices(core),
     ]
     order = {"error": 0, "warning": 1, "ok": 2}
@@ -142,8 +143,19 @@ def _links(core: Core) -> Iterator[Check]:
                 title=title,
                 verdict="error" if link.state == "parked" else "warning",
                 evidence=f"{link.endpoint}: {link.state}. {link.reason}".strip(),
-                repair="Run `homing retry` once the cause is put right.",
+                repair="Run `homing doctor network` for the hop that fails, then `homing retry`.",
             )
+
+
+def _hosts(core: Core) -> Check:
+    """Say whom the agent may contact; nothing else is even looked up."""
+    hosts = dict.fromkeys(one.host for one in core.network.hosts().hosts)
+    return Check(
+        code="network.hosts",
+        title="Hosts that may be contacted",
+        verdict="ok",
+        evidence=", ".join(hosts) or "none but this computer",
+    )
 
 
 def _notices(core: Core) -> Iterator[Check]:

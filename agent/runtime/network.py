@@ -210,8 +210,7 @@ class Network:
     def _tell(self) -> None:
         """Show each cause by itself [R9], while something waits for it; look again meanwhile."""
         count = sum(self._held.values())
-        for cause, said in WORDS.items():
-            code = f"network.{cause}"
+        for cause, (code, said) in WORDS.items():
             if count and cause in self.causes:
                 text = f"{said}: {count:,} events wait, at most a day"
                 known = self.core.board.notices.get(code)

@@ -122,6 +122,20 @@ def test_an_unproven_identity_is_attention_though_we_try_again() -> None:
     assert words.state == "attention"
 
 
+def test_a_sign_in_is_asked_for_and_not_called_an_outage() -> None:
+    words = say(offline(code="link.portal", reason="the network wants a sign-in"), pending=3)
+    assert words.text == (
+        "Sign-in needed: the network wants a sign-in. 3 events safe."
+        " Open any page in a browser, and sign in."
+    )
+    assert words.state == "attention"
+
+
+def test_a_proxy_that_wants_a_login_is_told_with_the_command() -> None:
+    words = say(road("parked", code="link.proxy_login", reason="the proxy wants a password"))
+    assert words.text == ("Not sent: the proxy wants a password. Run `homing network proxy-login`.")
+
+
 def test_a_locked_keyring_is_named() -> None:
     words = say(road("parked", code="secret", reason="the keyring is locked"))
     assert words.text == ("Waiting for your keyring: the keyring is locked. Unlock it, then Retry.")
