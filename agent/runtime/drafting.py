@@ -16,6 +16,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -98,26 +99,20 @@ class Draft:
             queue.extend(bodies)
 
 
-@dataclass(slots=True)
-class _Stamped:
+class _Stamped(NamedTuple):
     """Events with their wire ids and wire forms, side by side."""
 
-    events: list[Event] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-    bodies: list[bytes] = field(default_factory=list)
-
-    def add(self, event: Event, wire_id: str, body: bytes) -> None:
-        self.events.append(event)
-        self.ids.append(wire_id)
-        self.bodies.append(body)
+    events: Sequence[Event]
+    ids: list[str]
+    bodies: list[bytes]
 
     def without(self, kinds: frozenset[str]) -> _Stamped:
         """Return those that are of no such kind."""
-        kept = _Stamped()
-        for event, wire_id, body in zip(self.events, self.ids, self.bodies, strict=True):
-            if event.kind.value not in kinds:
-                kept.add(event, wire_id, body)
-        return kept
+        rows = zip(self.events, self.ids, self.bodies, strict=True)
+        kept = [row for row in rows if row[0].kind.value not in kinds]
+        return _Stamped(
+            [row[0] for row in kept], [row[1] for row in kept], [row[2] for row in kept]
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +145,7 @@ class Drafting:
         events = self._fresh(desk, draft, events, now_ms)
         if not events:
             return []
-        stamped, own = self._stamped(desk, draft, events, now_ms)
-        for event in events:
-            draft.kinds[event.kind.value] += 1
+        stamped, own = self._stamped(desk, draft, events, draft.kinds, now_ms)
         draft.shown.extend(stamped.bodies)
         placed: Placed = [(None, stamped.ids[own:])]
         for lane in desk.lanes:
@@ -190,7 +183,7 @@ class Drafting:
         events = tuple(to_nucleus(call))
         if not events:
             return []
-        stamped, own = self._stamped(desk, draft, events, now_ms)
+        stamped, own = self._stamped(desk, draft, events, Counter(), now_ms)
         if own:  # whoever hears of this session's later events hears of its beginning
             draft.shown.append(stamped.bodies[0])
         placed: Placed = [(None, stamped.ids[own:])]
@@ -248,9 +241,14 @@ class Drafting:
         return tuple(fresh)
 
     def _stamped(
-        self, desk: Desk, draft: Draft, events: tuple[Event, ...], now_ms: int
+        self,
+        desk: Desk,
+        draft: Draft,
+        events: tuple[Event, ...],
+        kinds: Counter[str],
+        now_ms: int,
     ) -> tuple[_Stamped, int]:
-        """Give events their ids, session and what they left out.
+        """Give events their ids, session and what they left out; count them in ``kinds``.
 
         Returns:
             The events, and how many of ours (an ``init`` that is owed) stand before them.
@@ -260,41 +258,50 @@ class Drafting:
         identity = _identity(desk, draft)
         users = [e.user_id for e in events if e.user_id is not None]
         user_id = users[-1] if users else draft.profile.user_id
-        draft.profile = msgspec.structs.replace(draft.profile, user_id=user_id)
-
+        if user_id != draft.profile.user_id:
+            draft.profile = msgspec.structs.replace(draft.profile, user_id=user_id)
         ids = fresh_ids(len(events) + needs_init)
-        stamped = _Stamped()
+        bodies: list[bytes] = []
+        told: tuple[Event, ...] = events
         if needs_init:
-            wire_id = ids.pop()
             date_ms = min(events[0].date_ms or now_ms, now_ms)
             user = events[0].user_id or user_id
-            body = opening(
-                wire_id=wire_id,
-                date_ms=date_ms,
-                session_id=session.session_id,
-                identity=identity,
-                user_id=user,
-                facts=self.facts,
-                version=desk.version,
-                module_version=self.module_version,
+            told = (opening_event(date_ms, user), *events)
+            bodies.append(
+                opening(
+                    wire_id=ids[0],
+                    date_ms=date_ms,
+                    session_id=session.session_id,
+                    identity=identity,
+                    user_id=user,
+                    facts=self.facts,
+                    version=desk.version,
+                    module_version=self.module_version,
+                )
             )
-            stamped.add(opening_event(date_ms, user), wire_id, body)
             draft.kinds["init"] += 1
         plain = Plain(session_id=session.session_id, identity=identity, received_ms=now_ms)
-        for event, wire_id in zip(events, ids, strict=True):
-            plain_body = plain.stamp(event, wire_id)
-            body = plain_body or stamp(
-                event,
-                wire_id=wire_id,
-                received_ms=now_ms,
-                session_id=session.session_id,
-                identity=identity,
-                facts=self.facts,
-                version=desk.version,
-                module_version=self.module_version,
-            )
-            stamped.add(event, wire_id, body)
-        return stamped, int(needs_init)
+        plains = 0
+        for event, wire_id in zip(events, ids[1:] if needs_init else ids, strict=True):
+            body = plain.stamp(event, wire_id)
+            if body is None:
+                kinds[event.kind.value] += 1
+                body = stamp(
+                    event,
+                    wire_id=wire_id,
+                    received_ms=now_ms,
+                    session_id=session.session_id,
+                    identity=identity,
+                    facts=self.facts,
+                    version=desk.version,
+                    module_version=self.module_version,
+                )
+            else:
+                plains += 1
+            bodies.append(body)
+        if plains:
+            kinds["event"] += plains
+        return _Stamped(told, ids, bodies), int(needs_init)
 
     def _session(
         self, desk: Desk, draft: Draft, events: tuple[Event, ...], now_ms: int

@@ -215,14 +215,15 @@ class Intake:
         if self.closed:
             letter.refuse(_stopping())
             return
-        turned = self.gate(letter.app_id, letter.count, origin)
+        count = letter.count
+        turned = self.gate(letter.app_id, count, origin)
         if turned is not None:
             if turned.fault is None:
                 letter.reply(turned)  # acknowledged and dropped, no row (SECURITY, decision 3)
             else:
                 letter.refuse(turned.fault)
             return
-        if not letter.count:
+        if not count:
             letter.reply(Receipt())
             return
         desk = self.desks[letter.app_id]
@@ -242,7 +243,9 @@ class Intake:
             self.unnamed.setdefault(desk.app_id, []).append(letter)
             self.name(desk)
             return
-        self._queue([(desk, letter)])
+        if not self.waiting:
+            self.plan()
+        self.waiting.append((desk, letter))
 
     def _queue(self, letters: list[tuple[Desk, Letter]]) -> None:
         if letters and not self.waiting:
