@@ -1,4 +1,4 @@
-"""The official npm clients @bucketco/node-sdk and tracking-sdk, unchanged, at the collector."""
+"""@bucketco/node-sdk and tracking-sdk from npm, unchanged, at the collector and at the gateway."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from benchmarks.processes import Collector
+from benchmarks.processes import Agent, Collector, ask_local, until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
@@ -62,6 +63,44 @@ def ask(collector: Collector) -> DataApi:
     return DataApi(collector)
 
 
+class Target(NamedTuple):
+    """Where a client is pointed, and by which key."""
+
+    base: str
+    secret: str
+    key: str
+    settle: Callable[[], None]  # returns when all that was accepted is at the collector
+
+
+@pytest.fixture(params=["collector", "gateway"])
+def target(
+    request: pytest.FixtureRequest, folder: Path, collector: Collector, keys: dict[str, str]
+) -> Iterator[Target]:
+    """The collector itself, or an agent before it whose gateway names the app by its token."""
+    if request.param == "collector":
+        base = f"http://127.0.0.1:{collector.port}"
+        yield Target(base, keys["secretKey"], keys["trackingKey"], lambda: None)
+        return
+    key = folder / "bench.key"
+    key.write_text(keys["secretKey"])
+    key.chmod(0o600)
+    agent = Agent(
+        folder / "agent",
+        '[[apps]]\nid = "bench"\nname = "bench"\nspeaks = ["bucket"]\n'
+        f'[[apps.upstreams]]\nkind = "homing"\nendpoint = "{collector.endpoint}"\n'
+        f'key_file = "{key}"\n',
+    )
+    agent.start()
+    given = ask_local(agent.socket, "/v1/gateway/give", {"app_id": "bench"})
+
+    def settle() -> None:
+        until(lambda: agent.ledger("bench")["pending"] == 0, 30, "the outbox does not drain")
+
+    base = f"http://127.0.0.1:{given['port']}/t/{given['token']}"
+    yield Target(base, "no-secret-is-needed-here", "bench", settle)
+    agent.stop()
+
+
 @pytest.fixture
 def keys(collector: Collector) -> dict[str, str]:
     """The keys of the app ``bench``, as its operator is shown them."""
@@ -70,10 +109,11 @@ def keys(collector: Collector) -> dict[str, str]:
 
 
 def test_everything_that_the_node_sdk_tracks_arrives_once(
-    clients: Path, folder: Path, collector: Collector, keys: dict[str, str], ask: DataApi
+    clients: Path, folder: Path, collector: Collector, target: Target, ask: DataApi
 ) -> None:
-    base = f"http://127.0.0.1:{collector.port}"
-    said = _drive("drive_bucket_node.js", clients, folder, keys["secretKey"], base, str(EVENTS))
+    words = (target.secret, target.base, str(EVENTS))
+    said = _drive("drive_bucket_node.js", clients, folder, *words)
+    target.settle()
     assert said["warnings"] == []
     assert said["initialized"] < 3000  # a 404 to /features would be tried four times: 6 s
     events = collector.export("bench")
@@ -100,11 +140,11 @@ def test_everything_that_the_node_sdk_tracks_arrives_once(
 
 
 def test_everything_that_the_tracking_sdk_tracks_arrives_once(
-    clients: Path, folder: Path, collector: Collector, keys: dict[str, str], ask: DataApi
+    clients: Path, folder: Path, collector: Collector, target: Target, ask: DataApi
 ) -> None:
-    host = f"http://127.0.0.1:{collector.port}"
-    key = keys["trackingKey"]
-    said = _drive("drive_bucket_tracking.js", clients, folder, key, host, "20")
+    words = (target.key, target.base, "20")
+    said = _drive("drive_bucket_tracking.js", clients, folder, *words)
+    target.settle()
     assert set(said["statuses"]) == {200}
     events = collector.export("bench")
     assert [event["payload"]["n"] for event in events[:-1]] == list(range(20))

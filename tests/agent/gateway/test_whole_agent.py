@@ -286,7 +286,7 @@ def test_the_local_socket_takes_bucket_calls_by_the_apps_id(
 def test_over_the_quota_a_bucket_client_waits_instead_of_losing_its_batch(
     start: Callable[..., tuple[Agent, HostDoor]],
 ) -> None:
-    _, door = start("[limits]\nevents_per_s = 50\nburst = 100\n" + SETTINGS)
+    _, door = start("[limits]\nevents_per_s = 250\nburst = 100\n" + SETTINGS)
     token = door.ask(GiveToken(app_id="acme"))
     bulk = json.dumps([{"type": "event", "event": "e", "userId": "u"}] * 100).encode()
     for _ in range(3):
@@ -294,6 +294,18 @@ def test_over_the_quota_a_bucket_client_waits_instead_of_losing_its_batch(
     assert len(_queued(door)) == 300
     (app,) = [app for app in door.status().apps if app.app_id == "acme"]
     assert (app.accepted, app.refused) == (300, 0)
+
+
+def test_far_over_the_quota_a_bucket_client_is_refused_at_once(
+    start: Callable[..., tuple[Agent, HostDoor]],
+) -> None:
+    _, door = start("[limits]\nevents_per_s = 1\nburst = 20\n" + SETTINGS)
+    token = door.ask(GiveToken(app_id="acme"))
+    bulk = json.dumps([{"type": "event", "event": "e", "userId": "u"}] * 20).encode()
+    assert _post(token, "bulk", bulk) == (200, {"success": True})
+    status, said = _post(token, "bulk", bulk)
+    assert (status, said["success"], said["error"]["code"]) == (503, False, "UNKNOWN_ERROR")
+    assert len(_queued(door)) == 20
 
 
 def test_who_asks_through_the_local_door_is_answered_the_same(
