@@ -16,6 +16,7 @@
             ├── Unreachable  route, TLS or a hang-up: back off, try again
             │   ├── NoName      the resolver does not know the far end
             │   ├── Silent      nobody answers at all: a black hole, or a machine that is off
+            │   ├── Blocked     the road is there, but no WebSocket gets through
             │   ├── ProxyFault  the proxy on the way cannot, or will not
             │   └── PacFault    the script that names the proxy cannot be had, or does not work
             ├── Unproven     the far end's certificate does not prove its name: wait ≥ 5 min
@@ -127,6 +128,10 @@ class NoName(Unreachable):
 
 class Silent(Unreachable):
     code = "link.unreachable.silent"
+
+
+class Blocked(Unreachable):
+    code = "link.unreachable.blocked"
 
 
 class ProxyFault(Unreachable):

@@ -23,13 +23,15 @@ from typing import Any
 import websocket
 from websocket._abnf import continuous_frame, frame_buffer
 
-from agent.adapters.patience import Patience, read_head, receive, send_all, status_of
+from agent.adapters.patience import Patience, as_fault, read_head, receive, send_all, status_of
 from agent.adapters.refusals import refusal
-from tracking.errors import Unreachable
+from tracking.errors import Blocked, Unreachable
 
 FRAME_BYTES = 64 * 1024
 MESSAGE_BYTES = 256 * 1024
 FRAGMENTS = 1024  #: Empty ones cost nothing and never end; tiny ones are glued in O(n²).
+#: Refusals that no far end of ours gives: a proxy's that speaks TLS in its place, or an old one's.
+NO_WEBSOCKETS = (407, 501)
 BODY_BYTES = 2048  #: Of a refusal's words.
 
 COOKIE = re.compile(rb"(?im)^set-cookie:[^\n]*\n")
@@ -84,6 +86,7 @@ class GuardedWebSocket(websocket.WebSocket):
         """Upgrade a connected socket.
 
         Raises:
+            Blocked: The upgrade did not come through, or nothing that answers it.
             LinkFault: The far end would not, in its own words.
 
         """
@@ -94,11 +97,15 @@ class GuardedWebSocket(websocket.WebSocket):
                 url, socket=stand_in, redirect_limit=0, suppress_origin=True
             )
         except websocket.WebSocketException as exc:
+            if stand_in.status in NO_WEBSOCKETS:
+                raise Blocked(f"the upgrade was answered with {stand_in.status}") from exc
             if stand_in.status not in (0, 101):
                 after = RETRY_AFTER.search(stand_in.head)
                 named = after[1].decode("latin-1") if after else None
                 raise refusal(stand_in.status, named, stand_in.body) from exc
-            raise Unreachable("the far end's answer is no WebSocket handshake") from exc
+            raise Blocked("the far end's answer is no WebSocket handshake") from exc
+        except (OSError, Unreachable) as exc:
+            raise Blocked(str(as_fault(exc, "the far end"))) from exc
         self.sock = sock
         self.frame_buffer.recv_buffer = [stand_in.rest] if stand_in.rest else []
 

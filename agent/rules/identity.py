@@ -133,3 +133,24 @@ def passing_device_id(chance: bytes) -> str:
 
 def _readable(raw: bytes) -> str:
     return base64.b32encode(raw).decode("ascii").lower()
+
+
+ANON_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)  #: The seed's is a nanoid of 12.
+
+
+def is_proposal(anon_id: str, ours: str, sent: Iterable[bytes]) -> bool:
+    """Tell whether an ``anonId`` in a far end's answer is one that it wants us to use.
+
+    Far ends also repeat the one that the events of a frame had (NUCLEUS.md §3, golden reply), and
+    an app may have events with an anonymous id of its own: an echo is no wish.
+
+    Args:
+        anon_id: As it came.
+        ours: What the app goes by now.
+        sent: What was sent and is not acknowledged yet.
+
+    """
+    if anon_id == ours or not ANON_ID.fullmatch(anon_id):
+        return False
+    echo = f'"anonId":"{anon_id}"'.encode()
+    return not any(echo in body for body in sent)

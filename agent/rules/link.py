@@ -36,6 +36,8 @@ Invariants:
     9. A delay that the far end named is never cut short, not even by a person.
     10. A network that changes brings the next dial near and the waits down to 4 s, but at most
         once in ``MOVE_S``, however fast it changes.
+    11. Over HTTP (``agent.rules.fallback``) all of this holds as well. Before the WebSocket is
+        tried again nothing more is lent, and what is lent is waited for.
 
 (More than 400 lines, because one ``match`` holds every transition and the methods below it are
 its arms; what stands apart is elsewhere: words in ``notices``, faults in ``verdict``.)
@@ -49,6 +51,7 @@ from dataclasses import dataclass, field
 from agent.rules.backoff import Backoff
 from agent.rules.batching import WINDOW
 from agent.rules.endpoints import OTHER, Form
+from agent.rules.fallback import Fallback, Transport
 from agent.rules.notices import (
     Dial,
     Drained,
@@ -75,8 +78,17 @@ from agent.rules.notices import (
     Stop,
     Tick,
 )
-from agent.rules.verdict import Elsewhere, Park, verdict
-from tracking.errors import Bug, Fault, LoginWanted, Silent, Throttled, Unreachable
+from agent.rules.verdict import ELSEWHERE, Elsewhere, Park, verdict
+from tracking.errors import (
+    Blocked,
+    Bug,
+    Fault,
+    LoginWanted,
+    Refused,
+    Silent,
+    Throttled,
+    Unreachable,
+)
 
 MOVE_S = 5.0  #: Changes of the network cause at most one dial in so long.
 MOVED_ATTEMPT = 2  #: To which a change of the network brings us back: waits of at most 4 s.
@@ -94,12 +106,15 @@ class LinkRule:
         next_try: When WAITING or PARKED ends by itself, monotonic seconds.
         strangers: Acknowledged ids that were not in flight, since the start.
         attempt: Failures in a row.
+        fallback: Decides by which transport a dial goes.
+        over: By which the last one went.
 
     """
 
     rng: Callable[[], float]
     remembered: str = ""
     backoff: Backoff = field(default_factory=Backoff)
+    fallback: Fallback = field(default_factory=Fallback)
     heartbeat_s: float = 60.0
     dial_s: float = (
         15.0  #: How long a dial may take; the link knows it too, and says where it hung.
@@ -117,6 +132,7 @@ class LinkRule:
     reason: Fault | None = None
     strangers: int = 0
     form: Form = "seed"
+    over: Transport = "websocket"
     next_try: float | None = None
     _tried: set[Form] = field(default_factory=set)
     _may_move: float = float("-inf")  # not sooner does a change of the network count again
@@ -126,6 +142,7 @@ class LinkRule:
     _beat: float = 0.0  # when the next heartbeat is due
     _answer_by: float | None = None
     _ack_by: float | None = None
+    _heard: bool = False  # anything, on this dial
     _acknowledged: bool = False  # on this dial
     _overtaken: bool = False  # the oldest batch: something behind it was acknowledged
     _good: Form | None = None  # the form on which something was ever acknowledged
@@ -143,7 +160,9 @@ class LinkRule:
             case State.DIALING:
                 return self._dial_by
             case State.LIVE:
-                limits = (self._beat, self._answer_by, self._ack_by)
+                over_http = self.over == "http" and not self._flight
+                again_at = self.fallback.again_at if over_http else None
+                limits = (self._beat, self._answer_by, self._ack_by, again_at)
                 return min(limit for limit in limits if limit is not None)
             case State.WAITING | State.PARKED:
                 return self.next_try
@@ -179,7 +198,7 @@ class LinkRule:
         due = self.deadline is not None and now >= self.deadline
         match self.state, notice:
             case (State.LIVE, Received(ids=ids)):
-                self._answer_by = None
+                self._hear()
                 return self._acknowledge(ids, now)
             case (State.LIVE, Leased(batch=batch, ids=ids)):
                 return self._lent(batch, ids, now)
@@ -188,9 +207,9 @@ class LinkRule:
                 return []
             case (State.LIVE, Offered()):
                 self._drained = False
-                return self._lend()
+                return self._lend(now)
             case (State.LIVE, Heard()):
-                self._answer_by = None
+                self._hear()
                 return []
             case (State.LIVE, Tick()):
                 return self._live_tick(now) if due else []
@@ -221,6 +240,7 @@ class LinkRule:
 
     def _start(self, now: float) -> list[Order]:
         self.attempt = 0  # a person asked
+        self.fallback.hurry(now)
         if now < self._told:  # invariant 9
             self.state, self.next_try = State.WAITING, self._told
             return []
@@ -251,6 +271,7 @@ class LinkRule:
         if self.state is State.LIVE:
             self._judge(now, silent=False)
         orders = self._cut()
+        self.fallback.hurry(now)
         soon = max(self._told, now + self.rng() * self.wake_s)
         if self.state is State.WAITING and self.next_try is not None:
             soon = min(soon, self.next_try)
@@ -264,6 +285,7 @@ class LinkRule:
         ):
             return []
         at = max(now, self._may_move)  # invariant 10
+        self.fallback.hurry(now)
         if self.state is State.LIVE:
             if now < self._may_move:
                 return []
@@ -292,20 +314,30 @@ class LinkRule:
 
     def _dial(self, now: float) -> list[Order]:
         self.state, self.dial, self.next_try = State.DIALING, self.dial + 1, None
-        self._tried.add(self.form)
         self._dial_by = now + self.dial_s + self.grace_s
+        self.over = self.fallback.choose(now)
+        if self.over == "http":
+            return [Dial(self.dial, "track", "http")]
+        self._tried.add(self.form)
         return [Dial(self.dial, self.form)]
 
     def _open(self, now: float) -> list[Order]:
         self.state, self.reason = State.LIVE, None
         self._opened, self._acknowledged, self._overtaken = now, False, False
         self._lending = self._drained = False
-        self._answer_by = None
+        self._answer_by, self._heard = None, False
         orders = self._beat_now(now)
-        if self.remembered != self.form:
+        if self.over == "http":
+            self.fallback.http_opened(now)
+        elif self.remembered != self.form:
             self.remembered = self.form
             orders.append(Remember(self.form))
-        return orders + self._lend()
+        return orders + self._lend(now)
+
+    def _hear(self) -> None:
+        self._answer_by, self._heard = None, True
+        if self.over == "websocket":
+            self.fallback.works()
 
     def _beat_now(self, now: float) -> list[Order]:
         self._beat = now + self.heartbeat_s  # invariant 4: from now, not from then
@@ -314,19 +346,32 @@ class LinkRule:
         return [SendHeartbeat(self.dial)]
 
     def _live_tick(self, now: float) -> list[Order]:
+        said_nothing = Unreachable if self._heard or self.over == "http" else Blocked
         if self._ack_by is not None and now >= self._ack_by:
-            fault = Unreachable(f"nothing was acknowledged for {self.ack_s:g} s")
+            fault: Fault = said_nothing(f"nothing was acknowledged for {self.ack_s:g} s")
             orders: list[Order] = [HangUp(self.dial)]
-            if self._good != self.form:  # perhaps a door that opens, but not the right one
-                self.form = OTHER[self.form]
+            if self.over == "websocket" and self._good != self.form:
+                self.form = OTHER[self.form]  # perhaps a door that opens, but not the right one
             return orders + self._end(fault, now, silent=not self._overtaken)
         if self._answer_by is not None and now >= self._answer_by:
-            fault = Unreachable(f"no sign of life for {self.answer_s:g} s")
+            fault = said_nothing(f"no sign of life for {self.answer_s:g} s")
             orders = [HangUp(self.dial)]
             return orders + self._end(fault, now)
+        if self._may_go_back(now):
+            return self._go_back(now)
         return self._beat_now(now)
 
-    def _lend(self) -> list[Order]:
+    def _may_go_back(self, now: float) -> bool:
+        return self.over == "http" and not self._flight and self.fallback.due(now)
+
+    def _go_back(self, now: float) -> list[Order]:
+        """Try the WebSocket again: between two batches, so nothing is lent twice."""
+        self._judge(now, silent=False)
+        return [*self._cut(), *self._dial(now)]
+
+    def _lend(self, now: float) -> list[Order]:
+        if self.over == "http" and self.fallback.due(now):
+            return self._go_back(now) if self._may_go_back(now) and not self._lending else []
         if self._lending or self._drained or len(self._flight) >= WINDOW:
             return []
         self._lending = True
@@ -341,7 +386,7 @@ class LinkRule:
         if not self._flight:
             self._ack_by = now + self.ack_s
         self._flight[batch] = ids
-        return self._lend()
+        return self._lend(now)
 
     def _acknowledge(self, ids: tuple[str, ...], now: float) -> list[Order]:
         """Settle what was named and is in flight (invariant 6)."""
@@ -362,14 +407,16 @@ class LinkRule:
         self.strangers += len(ids) - known
         if not orders:
             return []
-        self._acknowledged, self._good = True, self.form
+        self._acknowledged = True
+        if self.over == "websocket":
+            self._good = self.form
         if not self._flight:
             self._ack_by = None
         elif oldest not in self._flight:  # the far end works in order: the next one's turn now
             self._ack_by, self._overtaken = now + self.ack_s, False
         elif any(order.batch != oldest for order in orders if isinstance(order, Settle)):
             self._overtaken = True
-        return orders + self._lend()
+        return orders + self._lend(now)
 
     def _release(self) -> list[Order]:
         self._ack_by = None
@@ -392,12 +439,16 @@ class LinkRule:
         if not dialing:
             self._judge(now, silent=silent)
         self.reason = fault
+        if self._by_http_instead(fault, now, dialing=dialing):
+            self._tried.clear()
+            return orders + self._dial(now)
         match verdict(fault, dialing=dialing):
+            case Elsewhere() if self.over == "websocket" and OTHER[self.form] not in self._tried:
+                self.form = OTHER[self.form]
+                return orders + self._dial(now)
             case Elsewhere(floor_s=floor_s):
-                other = OTHER[self.form]
-                self.form = other
-                if other not in self._tried:
-                    return orders + self._dial(now)
+                if self.over == "websocket":
+                    self.form = OTHER[self.form]
                 self._park(now, floor_s)
                 return orders
             case Park(floor_s=park_s):
@@ -411,6 +462,23 @@ class LinkRule:
         self.state, self.next_try = State.WAITING, now + wait_s
         self.attempt += not wait.steady
         return orders
+
+    def _by_http_instead(self, fault: Fault, now: float, *, dialing: bool) -> bool:
+        """Tell the fallback how a dial ended; tell whether to dial by HTTP at once."""
+        if self.over == "http":
+            if dialing:
+                self.fallback.http_failed()
+            return False
+        if isinstance(fault, Blocked):
+            return self.fallback.blocked(fault, now)
+        if isinstance(fault, Refused) and fault.status in ELSEWHERE and dialing:
+            self.fallback.refused(fault)
+            if OTHER[self.form] not in self._tried:
+                return False
+            if self.fallback.refused_by_all(fault, now):
+                return True
+        self.fallback.missed(now)
+        return False
 
     def _judge(self, now: float, *, silent: bool) -> None:
         """Forget failures as far as the link that just ended has proved itself (invariant 8)."""

@@ -10,6 +10,7 @@ import enum
 from dataclasses import dataclass
 
 from agent.rules.endpoints import Form
+from agent.rules.fallback import Transport
 from tracking.errors import Fault
 
 
@@ -128,10 +129,11 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Open a connection to the endpoint in this form."""
+    """Open a connection to the endpoint in this form; over HTTP the form is ``track``."""
 
     dial: int
     form: Form
+    over: Transport = "websocket"
 
 
 @dataclass(frozen=True, slots=True)

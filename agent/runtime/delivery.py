@@ -16,13 +16,19 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from agent.adapters.segments import Batch, split
+from agent.adapters.track_link import TrackLink
 from agent.adapters.websocket_link import WebSocketLink
 from agent.door import LinkStatus
 from agent.rules.batching import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
 from agent.rules.endpoints import endpoint_url
 from agent.rules.endurance import Hold, acknowledged, dialled, left_s, waiting
+from agent.rules.fallback import Fallback
+from agent.rules.identity import is_proposal
 from agent.rules.link import LinkRule
 from agent.rules.notices import (
     Dial,
@@ -46,7 +52,7 @@ from agent.rules.notices import (
     Stop,
 )
 from agent.rules.poison import Doubts, frames
-from agent.rules.ways import ONLY, Way
+from agent.rules.ways import ONLY, Way, over_http
 from agent.runtime.desk import Desk
 from agent.runtime.leaving import Condemned, Dock, Owed, Post
 from agent.runtime.wire import Direction
@@ -68,6 +74,7 @@ class Delivery:
         endpoint: As configured, or the embedded collector's own.
         rule: Decides.
         link: Sends; its own thread.
+        posts: Sends over HTTP where no WebSocket gets through; its own thread, begun when needed.
         doubts: Finds the events that are never acknowledged.
         owed: Acknowledgements for the core's next commit.
         condemned: Dead letters for the same.
@@ -81,6 +88,7 @@ class Delivery:
     endpoint: str
     rule: LinkRule
     link: WebSocketLink
+    posts: TrackLink
     doubts: Doubts
     owed: list[Owed] = field(default_factory=list)
     condemned: list[Condemned] = field(default_factory=list)
@@ -104,6 +112,11 @@ class Delivery:
         return self.rule.deadline
 
     @property
+    def _sender(self) -> WebSocketLink | TrackLink:
+        """By which the dial under way goes."""
+        return self.link if self.rule.over == "websocket" else self.posts
+
+    @property
     def owes(self) -> bool:
         """Whether the next commit has something to write of this stream."""
         return bool(self.owed or self.condemned)
@@ -115,6 +128,7 @@ class Delivery:
     def stop(self) -> None:
         """End it; may take a moment."""
         self.link.stop()
+        self.posts.stop()
 
     def aim(self, endpoint: str, now_s: float) -> None:
         """Go somewhere else from now on."""
@@ -127,6 +141,8 @@ class Delivery:
         if isinstance(notice, Received):
             self.received_bytes += len(notice.raw)
             self._log_wire("received", notice.raw)
+            if notice.anon_id is not None and notice.dial == self.rule.dial:
+                self._adopt(notice.anon_id)
         was_live = self.rule.state is State.LIVE
         self._obey(self.rule.feed(notice, now_s), now_s)
         if self.rule.state is not self._state:
@@ -134,6 +150,17 @@ class Delivery:
             self._keep_hold(now_s)
         elif self._kept_hold is not None and self.rule.proven(now_s):
             self._hold(None)
+
+    def _adopt(self, anon_id: str) -> None:
+        """Use the anonymous id that the app's first far end wants, from the next event on."""
+        identity = self.desk.profile.identity
+        bodies = [batch.body for batch, _ in self._flight.values()]
+        first = self.desk.lanes[:1] and self.desk.lanes[0].stream == self.stream
+        if identity is not None and first and is_proposal(anon_id, identity.anon_id, bodies):
+            identity = msgspec.structs.replace(identity, anon_id=anon_id)
+            self.desk.change(identity=identity)
+            self.dock.plan_settle()
+            log.info("adopted another anonymous id app=%s", self._who)
 
     def offer(self, now_s: float) -> None:
         """Say that there is something to send."""
@@ -154,19 +181,21 @@ class Delivery:
     def _obey(self, orders: list[Order], now_s: float) -> None:
         for order in orders:
             match order:
-                case Dial(dial=dial, form=form):
+                case Dial(dial=dial, form=form, over=over):
                     self.dials += 1
                     self.doubts.dialled()
                     self._count_start()
-                    self.link.dial(dial, endpoint_url(self.endpoint, self.desk.app_id, form))
+                    base = self.endpoint if over == "websocket" else over_http(self.endpoint)
+                    self._sender.dial(dial, endpoint_url(base, self.desk.app_id, form))
                 case HangUp(dial=dial):
                     self.link.hang_up(dial)
+                    self.posts.hang_up(dial)
                 case Lease(dial=dial):
                     self._lend(dial, now_s)
                 case SendHeartbeat(dial=dial):
                     self._heartbeat(dial)
                 case Probe(dial=dial):
-                    self.link.ping(dial)
+                    self._sender.ping(dial)
                 case Settle(batch=number, ids=ids, whole=whole):
                     self._settle(number, ids, whole, now_s)
                 case Release():
@@ -204,13 +233,13 @@ class Delivery:
         identity, session = self.desk.profile.identity, self.desk.profile.session
         if identity is None:  # its keyring takes its time; a sign of life of nobody is none
             self._nameless = dial
-            self.link.ping(dial)
+            self._sender.ping(dial)
             return
         device = identity.device_id
         frame = heartbeat(device, device, session.session_id if session is not None else None)
         self.sent_bytes += len(frame)
         self._log_wire("sent", frame)
-        self.link.heartbeat(dial, frame)
+        self._sender.heartbeat(dial, frame)
 
     def named(self) -> None:
         """The app has an identity now: give the heartbeat that had to wait for it."""
@@ -237,7 +266,7 @@ class Delivery:
     def _send(self, dial: int, frame: bytes) -> None:
         self.sent_bytes += len(frame)
         self._log_wire("sent", frame)
-        self.link.send(dial, frame)
+        self._sender.send(dial, frame)
 
     def _settle(self, number: int, ids: frozenset[str], whole: bool, now_s: float) -> None:
         batch, lent_s = self._flight[number]
@@ -329,6 +358,7 @@ class Delivery:
             since_ms=self.since_ms,
             reason="" if rule.reason is None else str(rule.reason),
             code="" if rule.reason is None else rule.reason.code,
+            note=rule.fallback.note,
             next_try_ms=next_try_ms,
             latency_ms=self.latency_ms,
             last_ack_ms=self.last_ack_ms,
@@ -342,6 +372,11 @@ class Delivery:
 def make_delivery(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> Delivery:
     """Make a way out in the words of Nucleus; its thread is not started yet."""
     link = dock.link
+    limits: dict[str, Any] = {
+        "ca_file": Path(link.ca_file) if link.ca_file else None,
+        "dial_s": max(0.5, link.dial_deadline_s - 1.0),  # its sentence is the better one
+        "atlas": dock.atlas,
+    }
     return Delivery(
         desk=desk,
         way=way,
@@ -354,13 +389,9 @@ def make_delivery(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> 
             heartbeat_s=link.heartbeat_s,
             dial_s=link.dial_deadline_s,
             ack_s=link.ack_timeout_s,
+            fallback=Fallback(after=link.http_after, retry_s=link.websocket_retry_s),
         ),
-        link=WebSocketLink(
-            desk.app_id,
-            post,
-            ca_file=Path(link.ca_file) if link.ca_file else None,
-            dial_s=max(0.5, link.dial_deadline_s - 1.0),  # its sentence is the better one
-            atlas=dock.atlas,
-        ),
+        link=WebSocketLink(desk.app_id, post, **limits),
+        posts=TrackLink(desk.app_id, post, answer_s=link.ack_timeout_s, **limits),
         doubts=Doubts(fair_s=link.ack_timeout_s / 3),
     )

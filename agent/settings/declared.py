@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from agent.rules.redaction import Rule
 from agent.settings.consent import ConsentSettings
 from agent.settings.gateway import GatewaySettings
+from agent.settings.lint import LintSettings
 from agent.settings.network import NetworkSettings
 from agent.settings.redaction import RULES, RedactionSettings
 from agent.settings.upstreams import APP_DOCS, UPSTREAM_DOCS, App
@@ -82,6 +83,19 @@ class LinkSettings:
     )
     dial_deadline_s: float = number(
         15.0, "Seconds that connecting may take, handshakes included.", low=1, high=300
+    )
+    http_after: int = number(
+        3,
+        "Dials in a row on which no WebSocket gets through before Nucleus is spoken over HTTP;"
+        " 0: never.",
+        low=0,
+        high=100,
+    )
+    websocket_retry_s: float = number(
+        300.0,
+        "Seconds on HTTP before a WebSocket is tried again; doubled each time in vain, to an hour.",
+        low=1,
+        high=3_600,
     )
     ca_file: str = file(
         "Certificates (PEM) to trust besides the system's, for a far end of your own."
@@ -225,6 +239,7 @@ class Settings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     consent: ConsentSettings = field(default_factory=ConsentSettings)
     redaction: RedactionSettings = field(default_factory=RedactionSettings)
+    lint: LintSettings = field(default_factory=LintSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     far_end: FarEndSettings = field(default_factory=FarEndSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -277,6 +292,7 @@ TABLES: Mapping[str, type[Any]] = MappingProxyType(
         "limits": LimitSettings,
         "consent": ConsentSettings,
         "redaction": RedactionSettings,
+        "lint": LintSettings,
         "identity": IdentitySettings,
         "far_end": FarEndSettings,
         "log": LogSettings,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agent.rules.batching import WINDOW
+from agent.rules.fallback import Fallback
 from agent.rules.link import (
     Dial,
     Drained,
@@ -38,7 +39,7 @@ from agent.rules.link import (
     Stop,
     Tick,
 )
-from tracking.errors import Fault, Refused, Throttled, Unproven, Unreachable
+from tracking.errors import Blocked, Fault, Refused, Throttled, Unproven, Unreachable
 
 FAULTS: list[Fault] = [
     Unreachable("reset"),
@@ -48,6 +49,9 @@ FAULTS: list[Fault] = [
     Throttled("busy", retry_after_s=77),
     Refused("no", status=401),
     Refused("not here", status=404),
+    Refused("no upgrade here", status=426),
+    Blocked("cut"),
+    Blocked("cut"),
 ]
 
 
@@ -71,6 +75,7 @@ class Outbox:
         self.dialed = 0
         self.beats: list[float] = []
         self.dials: list[float] = []
+        self.over_http = 0
 
     def make(self, count: int) -> None:
         for _ in range(count):
@@ -86,7 +91,9 @@ class Outbox:
     def obey(self, orders: list[Order]) -> None:
         for order in orders:
             match order:
-                case Dial(dial=dial):
+                case Dial(dial=dial, form=form, over=over):
+                    self.over_http += over == "http"
+                    assert over == "websocket" or form == "track"
                     assert not self.open_dials, "invariant 1: one socket"
                     assert dial == self.dialed + 1
                     self.dialed = dial
@@ -151,7 +158,8 @@ class Outbox:
 @pytest.mark.parametrize("seed", range(4))
 def test_ten_thousand_turns_with_a_rude_server_break_no_invariant(seed: int) -> None:
     chance = random.Random(seed)
-    outbox = Outbox(LinkRule(rng=chance.random))
+    fallback = Fallback(after=seed % 3, retry_s=40.0)  # never, at once, at the second time
+    outbox = Outbox(LinkRule(rng=chance.random, fallback=fallback))
     outbox.feed(Start())
     for _ in range(10_000):
         outbox.now += chance.expovariate(1 / 8)
@@ -183,6 +191,7 @@ def test_ten_thousand_turns_with_a_rude_server_break_no_invariant(seed: int) -> 
         outbox.check()
     assert outbox.settled
     assert outbox.dialed > 100
+    assert bool(outbox.over_http) == bool(fallback.after)
 
 
 def test_a_fair_server_gets_everything_once_and_in_order() -> None:
@@ -206,7 +215,8 @@ class HostileServer(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.draws = iter(random.Random(1).random, None)
-        self.outbox = Outbox(LinkRule(rng=lambda: next(self.draws)))
+        fallback = Fallback(after=1, retry_s=50.0)
+        self.outbox = Outbox(LinkRule(rng=lambda: next(self.draws), fallback=fallback))
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 14.9, 15.0, 29.9, 30.0, 60.0, 299.0, 1e4]))
     def time_passes(self, seconds: float) -> None:

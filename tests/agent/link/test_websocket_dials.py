@@ -24,7 +24,7 @@ from rude_ends import (
 from agent.adapters.patience import Patience
 from agent.adapters.roads import Place
 from agent.rules.link import Lost
-from tracking.errors import Refused, Throttled, Unreachable
+from tracking.errors import Blocked, Refused, Throttled, Unreachable
 
 
 def test_a_closed_port_is_a_refused_connection(listener: Links) -> None:
@@ -89,15 +89,33 @@ def a_hangup(sock: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(
-    "behave",
-    [garbage, endless_headers, a_wrong_key, no_upgrade, not_utf8, a_bad_status, a_hangup],
+    "behave", [garbage, endless_headers, a_wrong_key, no_upgrade, not_utf8, a_hangup]
 )
-def test_a_handshake_of_nonsense_is_unreachable_not_a_crash(
+def test_a_handshake_of_nonsense_says_that_no_websocket_gets_through_and_is_no_crash(
     listener: Links, raw_far_end: RawFarEnds, behave: Callable[[socket.socket], None]
 ) -> None:
     fault = lost(listener, raw_far_end(behave).url + "/a/").fault
+    assert type(fault) is Blocked
+    assert len(str(fault)) < 300
+
+
+def test_a_status_of_nonsense_is_unreachable_not_a_crash(
+    listener: Links, raw_far_end: RawFarEnds
+) -> None:
+    fault = lost(listener, raw_far_end(a_bad_status).url + "/a/").fault
     assert type(fault) is Unreachable
     assert len(str(fault)) < 300
+
+
+@pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "501 Not Implemented"])
+def test_an_answer_of_somebody_on_the_way_says_that_no_websocket_gets_through(
+    listener: Links, raw_far_end: RawFarEnds, status: str
+) -> None:
+    def behave(sock: socket.socket) -> None:
+        read_request(sock)
+        sock.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    assert type(lost(listener, raw_far_end(behave).url + "/a/").fault) is Blocked
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.rules.identity import Candidate, choose_mac, device_id, passing_device_id
+from agent.rules.identity import (
+    Candidate,
+    choose_mac,
+    device_id,
+    is_proposal,
+    passing_device_id,
+)
 from tracking.errors import Bug
 
 KEY = bytes(range(32))
@@ -134,3 +140,12 @@ def test_an_address_does_not_show_when_a_card_is_printed() -> None:
     assert "eth0" in shown
     assert "3c52" not in shown
     assert "\\x82" not in shown
+
+
+def test_a_far_ends_wish_for_an_anonymous_id_is_told_from_an_echo() -> None:
+    sent = [b'{"id":"1","anonId":"ofAnEvent-12"},{"id":"2"}']
+    assert is_proposal("aNewOne-1234", "xfQDpOf5gU2R", sent)
+    assert not is_proposal("xfQDpOf5gU2R", "xfQDpOf5gU2R", [])
+    assert not is_proposal("ofAnEvent-12", "xfQDpOf5gU2R", sent)
+    for nonsense in ("", "short", "x" * 65, "with space 12", 'quote"123456', "ümläut-12345"):
+        assert not is_proposal(nonsense, "xfQDpOf5gU2R", [])
