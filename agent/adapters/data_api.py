@@ -1,6 +1,6 @@
-"""Questions to a far end's Data API v1: quick glance and who is live.
+"""Questions to a far end's Data API v1: quick glance, who is live, what it holds; and the deletion.
 
-A client of three questions, one connection each. The answer is a stranger's: at most 2 MiB,
+A client of a few questions, one connection each. The answer is a stranger's: at most 2 MiB,
 nested at most 16 deep, whole within ten seconds, of the types we know, or it is a fault; nothing
 in it can raise anything else. The token goes into one header and only to the origin it was saved
 for: redirects are not followed, and there is no other way to another host.
@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import http.client
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import quote
+from typing import Literal, NamedTuple, TypeVar
+from urllib.parse import quote, urlencode
 
 import msgspec
 
 from agent.adapters.atlas import Atlas
+from agent.adapters.http_wire import peer_of
 from agent.adapters.patience import Patience, as_fault, send_all
 from agent.adapters.plain_get import read_response
 from agent.adapters.refusals import refusal
@@ -83,6 +85,57 @@ class _Count(msgspec.Struct, frozen=True):
     data: int
 
 
+class ReckonedHour(msgspec.Struct, frozen=True, rename="camel"):
+    """What is held of one device's events that are dated in one hour."""
+
+    device_id: str
+    hour: str
+    events: int
+    digest: str
+    unbelieved: int = 0
+
+    @property
+    def hour_ms(self) -> int:
+        """The hour's beginning, 0 if it cannot be read."""
+        return parse_ms(self.hour) or 0
+
+
+class Erasures(msgspec.Struct, frozen=True):
+    """Who was erased, without saying who."""
+
+    count: int = 0
+    last: str | None = None
+
+
+class Reckoning(msgspec.Struct, frozen=True, rename="camel"):
+    """What is held of some devices."""
+
+    hours: list[ReckonedHour]
+    erasures: Erasures = Erasures()
+    kept_since: str | None = None
+
+
+class _Reckoned(msgspec.Struct, frozen=True):
+    data: Reckoning
+
+
+class Exchange(NamedTuple):
+    """One half of a question and its answer, as it was on the wire.
+
+    Attributes:
+        direction: ``sent`` or ``received``.
+        head: Method and path, or the status.
+        body: What was said; of a question its whole head, token and all.
+        peer: Who proved to be there.
+
+    """
+
+    direction: Literal["sent", "received"]
+    head: str
+    body: bytes
+    peer: str
+
+
 class DataApi:
     """One app's numbers at one far end.
 
@@ -93,6 +146,7 @@ class DataApi:
         ca_file: PEM certificates trusted beside the computer's own.
         deadline_s: For one question and its whole answer.
         atlas: Hosts, proxies and logins of this agent.
+        record: Hears what is asked and answered, for the record of the wire.
 
     Raises:
         SettingsFault: ``origin`` is not such an address.
@@ -109,6 +163,7 @@ class DataApi:
         ca_file: Path | None = None,
         deadline_s: float = 10.0,
         atlas: Atlas | None = None,
+        record: Callable[[Exchange], None] = lambda _: None,
     ) -> None:
         self._address = parse_address(origin, ("https", "http"))
         if token and not re.fullmatch(r"[!-~]+", token):
@@ -118,6 +173,7 @@ class DataApi:
         self._ca_file = ca_file
         self._deadline_s = deadline_s
         self._atlas = atlas
+        self._record = record
 
     def quickglance(self) -> Quickglance:
         """Return the last 24 hours against the 24 before.
@@ -156,10 +212,35 @@ class DataApi:
         """
         return self._ask("live/users/count", _Count).data
 
-    def _ask(self, question: str, shape: type[Answer]) -> Answer:
-        return read_answer(self._get(question), shape)
+    def reckoning(self, start_ms: int, end_ms: int, devices: Sequence[str]) -> Reckoning:
+        """Return how many events of some devices are held, by hour, with digests of their ids.
 
-    def _get(self, question: str) -> bytes:
+        A Homing collector's own question; another far end refuses it.
+
+        Raises:
+            Fault: As :meth:`quickglance`.
+
+        """
+        query = urlencode(
+            {"start": start_ms, "end": end_ms, "devices": msgspec.json.encode(devices).decode()}
+        )
+        return self._ask(f"reckoning?{query}", _Reckoned).data
+
+    def erase(self, person: str) -> bytes:
+        """Have a person deleted; return the receipt, empty if the far end gives none.
+
+        Raises:
+            Refused: Nobody there is called so (404), or the token may not.
+            Fault: As :meth:`quickglance`.
+
+        """
+        path = f"users/{quote(person, safe='')}?receipt=1"
+        return self._call("DELETE", path, (200, 202, 204), "return=representation")
+
+    def _ask(self, question: str, shape: type[Answer]) -> Answer:
+        return read_answer(self._call("GET", question, (200,)), shape)
+
+    def _call(self, method: str, question: str, well: Sequence[int], prefer: str = "") -> bytes:
         address = self._address
         patience = Patience(self._deadline_s)
         sock = open_road(
@@ -167,16 +248,23 @@ class DataApi:
         )
         patience.doing = "the answer"
         path = f"{address.path}/api/v1/apps/{quote(self._app_id, safe='')}/{question}"
-        ask = f"GET {path} HTTP/1.1\r\nHost: {address.authority}\r\nAccept: application/json\r\n"
+        ask = (
+            f"{method} {path} HTTP/1.1\r\nHost: {address.authority}\r\nAccept: application/json\r\n"
+        )
+        if prefer:
+            ask += f"Prefer: {prefer}\r\n"
         if self._token:
             ask += f"Authorization: {self._token}\r\n"
+        peer, said = peer_of(sock), f"{ask}Connection: close\r\n\r\n".encode()
+        self._record(Exchange("sent", f"{method} {path}", said, peer))
         try:
-            send_all(sock, f"{ask}Connection: close\r\n\r\n".encode(), patience)
+            send_all(sock, said, patience)
             with read_response(sock, patience) as response:
-                if response.status != 200:
-                    after = response.getheader("retry-after")
-                    raise refusal(response.status, after, response.read(2048))
-                body = response.read(BODY_BYTES + 1)
+                status, after = response.status, response.getheader("retry-after")
+                body = response.read(BODY_BYTES + 1 if status in well else 2048)
+                self._record(Exchange("received", f"{status} {response.reason}", body, peer))
+                if status not in well:
+                    raise refusal(status, after, body)
         except http.client.HTTPException as exc:
             raise Unreachable(f"{address.host} does not speak HTTP") from exc
         except OSError as exc:

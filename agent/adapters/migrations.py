@@ -8,6 +8,7 @@ it. A file from the future is refused and left as it is.
     2   one row per *segment*: the events of one app that were accepted in one commit, because
         rows are what SQLite charges for (about 2 µs each); dead letters, repeats, tallies
     3   what each upstream of an app was given and has confirmed, by day: for the dual run
+    4   what was confirmed, by hour and device, with a digest: to be compared with a collector
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import msgspec
 
 from agent.adapters.segments import chunks, ids_of, owner_seal, sealed
 
-VERSION = 3
+VERSION = 4
 NEWEST_BELIEVED = 999  #: A larger number in the header is damage, not the future.
 VERSION_AT = 60  #: Where the file's header keeps ``user_version``, four bytes, big end first.
 
@@ -74,6 +75,14 @@ CREATE TABLE daily (
     PRIMARY KEY (day, stream)
 ) WITHOUT ROWID;
 """
+V4 = """
+CREATE TABLE reckoning (
+    stream INTEGER NOT NULL, hour_ms INTEGER NOT NULL, device TEXT NOT NULL,
+    events INTEGER NOT NULL, low INTEGER NOT NULL, high INTEGER NOT NULL,
+    PRIMARY KEY (stream, hour_ms, device)
+) WITHOUT ROWID;
+CREATE TABLE reckoned (stream INTEGER PRIMARY KEY, since_ms INTEGER NOT NULL);
+"""
 
 
 def _statements(text: str) -> list[str]:
@@ -84,9 +93,10 @@ def _tables(statements: list[str]) -> set[str]:
     return {words.split()[2] for words in statements if words.split()[1] == "TABLE"}
 
 
-STATEMENTS = _statements(V2 + V3)
+STATEMENTS = _statements(V2 + V3 + V4)
 TABLES = _tables(STATEMENTS)
 OF_2 = _tables(_statements(V2))
+OF_3 = _tables(_statements(V2 + V3))
 FROM_1 = {"stream", "loss", "app"}  #: Tables of version 1 that are the same in later ones.
 
 
@@ -134,6 +144,9 @@ def upgrade(db: sqlite3.Connection) -> int:
     tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if found == VERSION and tables >= TABLES:
         return 0
+    if found == 3 and tables >= OF_3:
+        _in_one(db, _add_reckoning)
+        return 3
     if found == 2 and tables >= OF_2:
         _in_one(db, _add_daily)
         return 2
@@ -165,13 +178,19 @@ def _create(db: sqlite3.Connection) -> None:
 
 
 def _add_daily(db: sqlite3.Connection) -> None:
-    """2 → 3: a table more."""
-    for statement in _statements(V3):
+    """2 → 4: three tables more."""
+    for statement in _statements(V3 + V4):
+        db.execute(statement)
+
+
+def _add_reckoning(db: sqlite3.Connection) -> None:
+    """3 → 4: two tables more."""
+    for statement in _statements(V4):
         db.execute(statement)
 
 
 def _to_segments(db: sqlite3.Connection) -> None:
-    """1 → 3: events that stood together become segments; order, numbers and ledger stay.
+    """1 → 4: events that stood together become segments; order, numbers and ledger stay.
 
     What is no event any more is left out: the ledger, which knows what was accepted, counts it.
     """

@@ -55,6 +55,7 @@ class Outbox(OutboxStreams):
         opening: What was found at the start; damage found later is added to it.
         on_notice: Hears a sentence for the person when damage was found after the start.
         counting: Whose days are counted; changed in place.
+        reckoned: Whose confirmed events are summed up; changed by :meth:`reckon` alone.
 
     """
 
@@ -64,6 +65,7 @@ class Outbox(OutboxStreams):
         self.opening = Opening()
         self.on_notice: Callable[[str], None] | None = None
         self.counting = Counting()
+        self.reckoned: set[int] = set()
         self._reserve = Reserve(path.with_name(f"{path.name}.reserve"))
         self._db: sqlite3.Connection
         self._closed = False
@@ -95,6 +97,7 @@ class Outbox(OutboxStreams):
         tallied = self._keepsakes.tallied if hasattr(self, "_keepsakes") else {}
         streams = Streams(db)
         streams.counting = self.counting
+        streams.reckoning.streams = self.reckoned
         for stream in before:
             streams.add(stream.app_id, stream.upstream, stream.id)
         rows = SegmentRows(db, streams, next_seq)
@@ -293,7 +296,9 @@ class Outbox(OutboxStreams):
 
         Ids that are not (or no longer) in the batch's rows change nothing.
         """
-        return self._rows.settle(batch, acknowledged)
+        events, gone = self._rows.settle(batch, acknowledged)
+        self._streams.reckoning.add(batch.stream, gone)
+        return events
 
     # --- dead letters --------------------------------------------------------------------------
 
@@ -337,6 +342,7 @@ class Outbox(OutboxStreams):
             self._letters.drop_oldest_of_too_many()
             self._keepsakes.prune(now_ms)
             self._streams.daily.prune()
+            self._streams.reckoning.prune(now_ms)
         while self.over_bounds:
             with self.turn():
                 lost += self._eviction.evict()
@@ -368,6 +374,7 @@ class Outbox(OutboxStreams):
         with self.turn():
             gone = sum(self._letters.drop_of(stream.id) for stream in self._streams.of(app_id))
             self._keepsakes.forget(app_id)
+            self._streams.reckoning.forget(stream.id for stream in self._streams.of(app_id))
         self.tidy()
         for aside in self.path.parent.glob(f"{self.path.name}.damaged-*"):
             aside.unlink(missing_ok=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 
 from agent.adapters.daily import Day
 from agent.adapters.eviction import Eviction
 from agent.adapters.outbox_view import OutboxView
+from agent.adapters.reckoning import Reckoned
 
 
 class OutboxStreams(OutboxView):
@@ -18,6 +19,7 @@ class OutboxStreams(OutboxView):
     """
 
     _eviction: Eviction
+    reckoned: set[int]
 
     @abc.abstractmethod
     def turn(self) -> AbstractContextManager[None]:
@@ -30,6 +32,29 @@ class OutboxStreams(OutboxView):
     def days(self, stream: int) -> list[Day]:
         """Return what was counted of a stream by day, oldest first."""
         return self._look(lambda: self._streams.daily.of(stream))
+
+    def reckon(self, streams: Iterable[int], now_ms: int) -> None:
+        """Sum up from now on what is confirmed of these streams, and of no others.
+
+        Raises:
+            StorageFault: It is not known since when some of them are counted; they are, though.
+
+        """
+        self.reckoned.clear()
+        self.reckoned.update(streams)
+        books = self._streams.reckoning
+        fresh = self._look(lambda: books.unbegun(self.reckoned))
+        if fresh:
+            with self.turn():
+                books.begin(((one, self._streams[one].account) for one in fresh), now_ms)
+
+    def reckoned_since(self, stream: int) -> int | None:
+        """Return since when a stream is summed up: 0 if ever; None if it is not."""
+        return self._look(lambda: self._streams.reckoning.since(stream))
+
+    def reckoning(self, stream: int, since_ms: int) -> list[Reckoned]:
+        """Return what was confirmed of a stream in the hours from then on, in order."""
+        return self._look(lambda: self._streams.reckoning.of(stream, since_ms))
 
     def dropping(self, stream: int) -> Iterator[int]:
         """Delete what waits in a stream, and its dead letters; nothing of them stays on disk.

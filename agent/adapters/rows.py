@@ -122,20 +122,25 @@ class SegmentRows:
             seq, size = seq + count, size + len(body)
         stream.bytes += size - len(batch.body)
 
-    def settle(self, batch: Batch, acknowledged: Collection[str]) -> int:
-        """Delete what the far end has; return how many events that were."""
+    def settle(self, batch: Batch, acknowledged: Collection[str]) -> tuple[int, Sequence[bytes]]:
+        """Delete what the far end has; return how many events that were, and their bodies."""
+        gone: Sequence[bytes] = ()
         ids = acknowledged if isinstance(acknowledged, Set) else frozenset(acknowledged)
         if len(ids) >= batch.count and ids >= set(batch.ids):
             span = (batch.stream, batch.first, batch.last)
             events, size = self._db.execute(SUM, span).fetchone()
-            if events:
+            if events == batch.count:
                 self._db.execute(REMOVE, span)
                 self._gone(batch.stream, events, size)
+                gone = (batch.body,)
+            elif events:  # a part of it went before
+                gone = self.take_out(batch, ids)
         else:
-            events = len(self.take_out(batch, ids))
+            gone = self.take_out(batch, ids)
+            events = len(gone)
         if events:
             self._streams.touch(batch.stream).account.delivered += events
-        return int(events)
+        return int(events), gone
 
     def take_out(self, batch: Batch, ids: Set[str]) -> list[bytes]:
         """Rewrite the segments of a batch without these events; return those, in order."""
@@ -212,10 +217,28 @@ class SegmentRows:
         ).fetchone()
         if row is None:
             return None
-        seq, accepted_ms, events, length, crc, _ = row
-        (body,) = _bodies(self._streams[stream], [(seq, events, length, crc, row[5])])
-        _ids(body, events)
+        seq, accepted_ms, events, body = self._checked(stream, row)
         return seq + events - 1, accepted_ms, body
+
+    def read_back(self, stream: int, before: int) -> tuple[int, int, bytes] | None:
+        """Return the segment before another: its first number, accepted_ms, body."""
+        row = self._db.execute(
+            "SELECT seq, accepted_ms, events, bytes, crc, body FROM segment"
+            " INDEXED BY segment_by_stream WHERE stream = ? AND seq < ? ORDER BY seq DESC LIMIT 1",
+            (stream, before),
+        ).fetchone()
+        if row is None:
+            return None
+        seq, accepted_ms, _, body = self._checked(stream, row)
+        return seq, accepted_ms, body
+
+    def _checked(
+        self, stream: int, row: tuple[int, int, int, int, int, bytes]
+    ) -> tuple[int, int, int, bytes]:
+        seq, accepted_ms, events, length, crc, raw = row
+        (body,) = _bodies(self._streams[stream], [(seq, events, length, crc, raw)])
+        _ids(body, events)
+        return seq, accepted_ms, events, body
 
     def look_through(self, after: int, rows: int) -> tuple[int | None, list[str]]:
         """Compare up to ``rows`` rows with their checksums and their index entries.

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agent.adapters.daily import Counting, Daily
+from agent.adapters.reckoning import Reckoning
 from agent.adapters.segments import owner_seal
 from agent.rules.ledger import Account, Loss
 from tracking.errors import Bug
@@ -52,6 +53,7 @@ class Streams:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self.daily = Daily(db)
+        self.reckoning = Reckoning(db)
         self.counting = Counting()
         self._all: dict[int, Stream] = {}
         self._by_key: dict[tuple[str, str], int] = {}
@@ -120,6 +122,7 @@ class Streams:
 
     def write(self) -> None:
         """Write what changed in this turn; the last thing before it is committed."""
+        self.reckoning.write()
         for id_, before in (self._before or {}).items():
             now = self._all[id_]
             account, old = now.account, before.account
@@ -140,9 +143,11 @@ class Streams:
     def end(self) -> None:
         """The turn is on disk."""
         self._before = None
+        self.reckoning.end()
 
     def put_back(self) -> None:
         """The turn failed: the numbers are as before."""
+        self.reckoning.end()
         self._all.update(self._before or {})
         self._before = None
 
