@@ -230,10 +230,14 @@ def walked(shell: Shell, app_id: str) -> Walked:
     try:
         return shell.door().ask(WalkNetwork(app_id=app_id))
     except AgentGone:
-        from agent.runtime.hops import walk_alone
+        from pathlib import Path
+
+        from agent.runtime.hops import walk_all
+        from agent.runtime.targets import declared
 
         settings, atlas, _ = _alone(shell)
-        return Walked(walks=walk_alone(settings, atlas, app_id))
+        ca_file = Path(settings.link.ca_file) if settings.link.ca_file else None
+        return Walked(walks=walk_all(declared(settings, app_id), atlas, ca_file))
 
 
 def doctor_network(shell: Shell, app_id: str, *, as_json: bool) -> int:

@@ -18,9 +18,7 @@ import ssl
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from agent.adapters.atlas import Atlas, describe
 from agent.adapters.connecting import Place, connect, places_of, require_loopback
@@ -34,14 +32,12 @@ from agent.adapters.roads import open_road
 from agent.adapters.route_watch import has_default, routes
 from agent.adapters.tls import client_context
 from agent.adapters.websocket_wire import PING, PONG, Wire
-from agent.door import LinkStatus
 from agent.door.network import Hop, Walk
 from agent.rules.endpoints import Address, endpoint_url, is_loopback, parse_address
 from agent.rules.proxies import Proxy
-from agent.runtime.leaving import Leaving
 from agent.runtime.names import look_up_aside
 from agent.runtime.steps import Steps, Stopped
-from agent.settings import Settings
+from agent.runtime.targets import Target
 from tracking.errors import Fault, LinkFault, Unreachable
 
 WALK_S = 18.0  #: For one way.
@@ -49,43 +45,6 @@ CONNECT_S = 6.0
 HTTP_S = 5.0
 NAMES = ("settings", "route", "dns", "proxy", "connect", "tcp", "tls", "websocket", "http")
 SCHEMES = ("wss", "ws", "https", "http")
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A way out to be walked.
-
-    Attributes:
-        app_id: Whose events go there.
-        upstream: The way's name.
-        language: ``nucleus`` or ``bucket``.
-        endpoint: The far end; empty: there is none yet.
-        acknowledged: What is known of the last acknowledgement, as a sentence; empty: nothing.
-        silent: Events wait, and nothing was acknowledged.
-
-    """
-
-    app_id: str
-    upstream: str
-    language: Literal["nucleus", "bucket"]
-    endpoint: str
-    acknowledged: str = ""
-    silent: bool = False
-
-    @classmethod
-    def of(cls, leaving: Leaving, status: LinkStatus, now_ms: int) -> Target:
-        """Return a running way out as a target."""
-        said = ""
-        if status.last_ack_ms is not None:
-            said = f"the last one came {max(0, now_ms - status.last_ack_ms) / 1000:,.0f} s ago"
-        return cls(
-            app_id=leaving.desk.app_id,
-            upstream=leaving.way.name,
-            language=leaving.way.language,
-            endpoint=leaving.endpoint,
-            acknowledged=said,
-            silent=status.state == "live" and status.in_flight > 0 and not said,
-        )
 
 
 def walk_all(targets: Sequence[Target], atlas: Atlas, ca_file: Path | None) -> tuple[Walk, ...]:
@@ -396,23 +355,3 @@ def _unfinished(target: Target) -> Walk:
         hops=(hop,),
         failed="settings",
     )
-
-
-def walk_alone(settings: Settings, atlas: Atlas, app_id: str) -> tuple[Walk, ...]:
-    """Walk the ways that the settings declare, without an agent.
-
-    Args:
-        settings: Of the agent that does not run.
-        atlas: Of it.
-        app_id: Of this app only; empty: of all.
-
-    """
-    targets = [
-        Target(app.id, way.name, way.language, way.endpoint)
-        for app in settings.apps
-        if app_id in ("", app.id)
-        for upstream in app.upstreams
-        for way in upstream.ways
-    ]
-    ca_file = settings.link.ca_file
-    return walk_all(targets, atlas, Path(ca_file) if ca_file else None)

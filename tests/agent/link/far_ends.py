@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from websockets.sync.server import Server, ServerConnection
 
+from agent.adapters.patience import ready_of
 from agent.adapters.websocket_link import Died, WebSocketLink
 from agent.rules.endpoints import endpoint_url
 from agent.rules.link import (
@@ -288,6 +289,20 @@ def hold(sock: socket.socket) -> None:
 QUIET = logging.getLogger("far end of a test")
 QUIET.propagate = False  # its complaints are what we provoke
 QUIET.addHandler(logging.NullHandler())
+
+
+def lay_through(sock: socket.socket, request: bytes) -> None:
+    """Lay the road that a CONNECT asks for, to 127.0.0.1 whatever the name."""
+    port = int(request.split(b" ")[1].rsplit(b":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port)) as onward:
+        sock.sendall(b"HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n")
+        ends = {sock: onward, onward: sock}
+        while True:
+            for ready in ready_of(list(ends), [], 5):
+                data = ready.recv(65536)
+                if not data:
+                    return
+                ends[ready].sendall(data)
 
 
 # --- certificates ------------------------------------------------------------------------------
