@@ -25,6 +25,8 @@ CHECK_ROWS = 200  #: Rows compared with their checksums in one step.
 
 T = TypeVar("T")
 
+LAST_SEQ = 2**62  #: No segment has a higher number.
+
 
 @dataclass(slots=True)
 class Pending:
@@ -86,6 +88,26 @@ class OutboxView(abc.ABC):
             if len(found) >= limit:
                 break
         return found
+
+    def newest(self, app_id: str | None, limit: int) -> list[Row]:
+        """Return the newest waiting events, newest first, each of one of its queues only."""
+        firsts = {stream.app_id: stream for stream in reversed(list(self._streams))}
+        found: list[Row] = []
+        for stream in firsts.values():
+            if app_id not in (None, stream.app_id):
+                continue
+            before, left = LAST_SEQ, limit
+            while left > 0 and (
+                row := self._look(lambda: self._rows.read_back(stream.id, before))  # noqa: B023
+            ):
+                before, accepted_ms, body = row
+                events = list(zip(split(body), ids_of(body), strict=True))[-left:]
+                left -= len(events)
+                found += [
+                    Row(id_, stream.app_id, accepted_ms, event) for event, id_ in reversed(events)
+                ]
+        found.sort(key=lambda one: one.accepted_ms, reverse=True)
+        return found[:limit]
 
     def export(self, app_id: str | None) -> Iterator[Row]:
         """Yield waiting events, oldest first within a stream; may be left and resumed."""

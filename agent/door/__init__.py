@@ -224,6 +224,7 @@ class Passing(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str | None
     size: int  #: Bytes on the wire.
     payload: str  #: The payload's JSON, clipped to 500 characters.
+    marks: tuple[str, ...] = ()  #: What is new, odd or looks personal in it (docs/lint.md).
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from agent.door.apps import (
 )
 from agent.door.asking import Request
 from agent.door.gateway import GiveToken, ListTokens, RevokeTokens
+from agent.door.lint import ForgetShapes, ListShapes, ReadMarks
 from agent.door.network import (
     ForgetProxyLogin,
     KeepProxyLogin,
@@ -30,6 +31,7 @@ from agent.door.network import (
     ShowNetwork,
     WalkNetwork,
 )
+from agent.door.redaction import ListRules, ReloadRules, TryRule
 from agent.door.upstreams import CompareUpstreams, DropUpstream, MoveUpstream
 from agent.door.wire import ReadWire
 
@@ -65,6 +67,12 @@ TABLE: tuple[Line, ...] = (
     Line("upstreams/compare", CompareUpstreams, reads=True),
     Line("upstreams/drop", DropUpstream),
     Line("upstreams/move", MoveUpstream),
+    Line("lint/shapes", ListShapes, reads=True),
+    Line("lint/marks", ReadMarks, reads=True),
+    Line("lint/forget", ForgetShapes),
+    Line("redaction/rules", ListRules, reads=True),
+    Line("redaction/reload", ReloadRules),
+    Line("redaction/try", TryRule),
     Line("wire/read", ReadWire, reads=True),
     Line("network", ShowNetwork, reads=True),
     Line("network/hosts", ShowHosts, reads=True),

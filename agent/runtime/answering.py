@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agent.door.asking import Request
-from agent.runtime import apps, gateway_door, network_door, upstreams, wire
+from agent.runtime import apps, gateway_door, linting, network_door, redacting, upstreams, wire
 
 if TYPE_CHECKING:
     from agent.runtime.core import Core
@@ -21,7 +21,9 @@ Handlers: TypeAlias = Mapping[type[Request[Any]], Handler]
 TOPICS: tuple[Callable[[Core], Handlers], ...] = (
     apps.handlers,
     gateway_door.handlers,
+    linting.handlers,
     network_door.handlers,
+    redacting.handlers,
     upstreams.handlers,
     wire.handlers,
 )

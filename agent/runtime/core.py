@@ -45,6 +45,7 @@ from agent.runtime.identify import Naming
 from agent.runtime.intake import Intake
 from agent.runtime.keeper import APP_ID
 from agent.runtime.leaving import Dock
+from agent.runtime.linting import Linting, linting_of
 from agent.runtime.means import Means
 from agent.runtime.network import Network
 from agent.runtime.off_loop import off_loop
@@ -136,6 +137,7 @@ class Core:
         self.seating: Seating
         self.consents: Consents
         self.purging: Purging
+        self.linting: Linting
         self.housing: Housing
 
     # --- life ---------------------------------------------------------------------------------
@@ -189,6 +191,8 @@ class Core:
             note=self.note,
         )
         naming = Naming(self.secrets, self.board, per_session=per_session, note=self.note)
+        self.linting = linting_of(self)
+        self.watchers.marks_of = self.linting.marks_of
         self.intake = Intake(
             self.outbox,
             self.desks,
@@ -201,7 +205,7 @@ class Core:
             identify=lambda desk: self.run(naming.name(desk.app_id)),
             fresh_session=lambda recent: sessions.fresh_id(recent, chance.randbelow),
             fairness=fairness_of(self),
-            screening=screening_of(self.settings, self.places, self.means.environment),
+            screening=screening_of(self),
             passing_device=_passing_device if per_session else None,
         )
         naming.intake = self.intake
@@ -295,6 +299,7 @@ class Core:
         for errand in tuple(self._errands):
             errand.cancel()
         self.commits.close()
+        self.linting.close()
         self.upkeep.close()
         await off_loop(self.wire.close, name="wire log ends")
         self.outbox.close()

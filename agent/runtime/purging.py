@@ -101,6 +101,7 @@ class Purging:
                 lambda app_id: off_loop(partial(wire.forget, app_id), name="forget"),
             ),
             ("the spool", spool),
+            ("the shapes of its events", self.core.linting.forget_app),
         )
 
     def _tell(self, app_id: str, left: tuple[str, ...]) -> None:

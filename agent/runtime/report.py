@@ -319,8 +319,17 @@ _told = msgspec.json.Decoder(_Told)
 _call = msgspec.json.Decoder(_Call)
 
 
-def passing(rows: Sequence[tuple[int, str, bytes]]) -> tuple[Passing, ...]:
-    """Turn accepted wire events into what a list shows."""
+def passing(
+    rows: Sequence[tuple[int, str, bytes]],
+    marks_of: Callable[[str, bytes], tuple[str, ...]] = lambda *_: (),
+) -> tuple[Passing, ...]:
+    """Turn accepted wire events into what a list shows.
+
+    Args:
+        rows: When, whose, and the event as it is stored.
+        marks_of: What is out of the usual in one (:mod:`agent.runtime.linting`).
+
+    """
     shown = []
     for at_ms, app_id, body in rows:
         told = _told.decode(body)
@@ -343,6 +352,7 @@ def passing(rows: Sequence[tuple[int, str, bytes]]) -> tuple[Passing, ...]:
                 user_id=user_id,
                 size=len(body),
                 payload=payload,
+                marks=marks_of(app_id, body),
             )
         )
     return tuple(shown)

@@ -13,19 +13,17 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
 from agent.adapters.machine import machine_names
-from agent.adapters.places import Places
 from agent.adapters.private_files import read_private, write_private
 from agent.rules.json_edit import quoted
 from agent.rules.machine_names import MachineNames, MachineRule, Reach
 from agent.rules.redaction import Hasher, Language, Rule, keyed_hasher
-from agent.settings import Settings
 from tracking.bucket import (
     Call,
     CompanyCall,
@@ -36,6 +34,9 @@ from tracking.bucket import (
     parse_body,
 )
 from tracking.events import Event, Kind, Limits
+
+if TYPE_CHECKING:
+    from agent.runtime.core import Core
 
 MACHINE: Final = "redaction.machine"  #: How the rule that nobody wrote is counted.
 KEY_BYTES: Final = 32
@@ -68,6 +69,13 @@ _TOLD: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT: Final = msgspec.json.Decoder(str)
 
 
+class Look(Protocol):
+    """Sees what is left, before it is written: :class:`agent.runtime.linting.Linting`."""
+
+    def events(self, app_id: str, events: Sequence[Event]) -> None: ...
+    def calls(self, app_id: str, calls: Sequence[Call]) -> None: ...
+
+
 class Screening:
     """Applies the rules to what an app hands in.
 
@@ -77,6 +85,7 @@ class Screening:
         reach: Where those names are taken out.
         limits: Of one event.
         key: Returns the key that hashes are made with; asked once, if a rule hashes.
+        look: Sees what is left.
 
     Attributes:
         touched: Rule → events that it changed, since the start.
@@ -92,7 +101,9 @@ class Screening:
         reach: Reach = "off",
         limits: Limits | None = None,
         key: Callable[[], bytes] = lambda: os.urandom(KEY_BYTES),
+        look: Look | None = None,
     ) -> None:
+        self.look = look
         self.limits = limits or Limits()
         self.reach = reach
         self.touched: Counter[str] = Counter()
@@ -113,6 +124,35 @@ class Screening:
 
     def events(self, app_id: str, events: tuple[Event, ...]) -> tuple[Event, ...]:
         """Return the events as they may be kept; the same tuple if all of them may be."""
+        kept = self._events(app_id, events)
+        if self.look is not None:
+            self.look.events(app_id, kept)
+        return kept
+
+    def calls(self, app_id: str, calls: tuple[Call, ...]) -> tuple[Call, ...]:
+        """Return the calls as they may be kept; the same tuple if all of them may be."""
+        kept = self._calls(app_id, calls)
+        if self.look is not None:
+            self.look.calls(app_id, kept)
+        return kept
+
+    def hasher(self, app_id: str) -> Hasher:
+        """Return the hasher of an app."""
+        hasher = self._hashers.get(app_id)
+        if hasher is not None:
+            return hasher
+
+        def first(text: str) -> str:
+            if self._kept_key is None:
+                self._kept_key = self._key()
+            made = self._hashers[app_id] = keyed_hasher(self._kept_key, app_id)
+            return made(text)
+
+        return first
+
+    # --- many --------------------------------------------------------------------------------
+
+    def _events(self, app_id: str, events: tuple[Event, ...]) -> tuple[Event, ...]:
         ready = self._ready(app_id)
         if not ready and self.reach == "off":
             return events
@@ -125,8 +165,7 @@ class Screening:
                 kept.append(after)
         return tuple(kept) if changed else events
 
-    def calls(self, app_id: str, calls: tuple[Call, ...]) -> tuple[Call, ...]:
-        """Return the calls as they may be kept; the same tuple if all of them may be."""
+    def _calls(self, app_id: str, calls: tuple[Call, ...]) -> tuple[Call, ...]:
         ready = self._ready(app_id)
         if not ready and self.reach != "all":
             return calls
@@ -189,7 +228,7 @@ class Screening:
                 return None
             raw = after or raw
         for one in wanted:
-            after = one.rule.apply(raw, language, self._hasher(app_id))
+            after = one.rule.apply(raw, language, self.hasher(app_id))
             if not self._counted(one.rule.name, raw, after):
                 return None
             raw = after or raw
@@ -211,18 +250,6 @@ class Screening:
             ready = tuple(_Ready(rule) for rule in self.rules if rule.app in ("*", app_id))
             self._by_app[app_id] = ready
         return ready
-
-    def _hasher(self, app_id: str) -> Hasher:
-        hasher = self._hashers.get(app_id)
-        if hasher is None:
-
-            def hasher(text: str) -> str:
-                if self._kept_key is None:
-                    self._kept_key = self._key()
-                made = self._hashers[app_id] = keyed_hasher(self._kept_key, app_id)
-                return made(text)
-
-        return hasher
 
 
 class _Ready:
@@ -312,14 +339,16 @@ def _repeats_a_key(raw: bytes) -> bool:
     return repeated
 
 
-def screening_of(settings: Settings, places: Places, environment: Mapping[str, str]) -> Screening:
-    """Return the screening that the settings ask for."""
+def screening_of(core: Core) -> Screening:
+    """Return the screening that a core's settings ask for."""
+    settings = core.settings
     return Screening(
         settings.rules,
-        names=machine_names(environment),
+        names=machine_names(core.means.environment),
         reach=settings.redaction.machine,
         limits=settings.limits.wire(),
-        key=lambda: kept_key(places.state / KEY_FILE),
+        key=lambda: kept_key(core.places.state / KEY_FILE),
+        look=core.linting,
     )
 
 

@@ -39,11 +39,15 @@ class Watchers:
         newest: Builds the status as it is now.
         wanted: Called with True when the first watcher comes, False when the last one leaves.
 
+    Attributes:
+        marks_of: Returns what is out of the usual in an event (:mod:`agent.runtime.linting`).
+
     """
 
     def __init__(self, newest: Callable[[], Status], wanted: Callable[[bool], None]) -> None:
         self.newest = newest
         self.wanted = wanted
+        self.marks_of: Callable[[str, bytes], tuple[str, ...]] = lambda *_: ()
         self._all: list[_Watcher] = []
         self._closed = asyncio.Event()
 
@@ -99,7 +103,7 @@ class Watchers:
                 raise_it, watcher.raise_it = watcher.raise_it, False
                 yield News(
                     status=self.newest(),
-                    events=passing(rows) if rows else (),
+                    events=passing(rows, self.marks_of) if rows else (),
                     raise_window=raise_it,
                 )
                 with contextlib.suppress(TimeoutError):
