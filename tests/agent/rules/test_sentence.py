@@ -245,3 +245,36 @@ def test_the_words_fit_the_doors_sentence_field_for_field() -> None:
     names = [field.name for field in msgspec.structs.fields(Words)]
     assert names == [field.name for field in msgspec.structs.fields(Sentence)]
     assert msgspec.convert(msgspec.to_builtins(say(road())), Sentence).state == "live"
+
+
+def test_where_an_app_has_several_upstreams_the_one_that_is_down_is_named() -> None:
+    words = say(road(upstream="vendor"), offline(upstream="mine"), pending=214)
+    assert words.text == (
+        "Offline at mine for 12 min: connection refused. 1 of 2 connected. 214 events safe."
+        " Next try in 40 s."
+    )
+    assert words.state == "offline"
+
+
+def test_an_upstream_that_refuses_is_named_and_the_others_are_counted() -> None:
+    parked = msgspec.structs.replace(REFUSED, upstream="mine")
+    words = say(road(upstream="vendor"), parked)
+    assert words.text == (
+        "Refused at mine: the far end does not know the app acme-notes. 1 of 2 connected."
+        " Check the app id, then Retry."
+    )
+
+
+def test_apps_with_one_upstream_each_are_told_as_before() -> None:
+    words = say(road(upstream="a", app_id="one"), offline(upstream="b", app_id="two"))
+    assert words.text == "Offline 12 min: connection refused. 1 of 2 connections. Next try in 40 s."
+
+
+def test_a_way_over_http_that_had_nothing_to_send_is_no_worry() -> None:
+    unused = road("idle", kind="homing", upstream="mine.bucket")
+    assert say(road(upstream="mine"), unused, delivered_today=3).text == (
+        "Connected. 3 delivered today."
+    )
+    assert say(offline(upstream="mine"), unused).text.startswith("Offline 12 min: ")
+    alone = say(road("idle", kind="bucket", upstream="b"))
+    assert (alone.state, alone.text) == ("live", "Ready. 0 delivered today.")
