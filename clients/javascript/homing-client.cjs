@@ -19,11 +19,12 @@
  *      newest are dropped, and `stats().dropped` says how many.
  *   4. Socket and timers do not keep the program alive. At its end the agent is given 1 s to
  *      acknowledge; what is left is spooled, after `process.exit()` and an uncaught error too. A
- *      program that is killed loses what was tracked in its last moments: await `flush` first.
+ *      program that is ended by a signal without a listener loses what was tracked in its last
+ *      moments, milliseconds mostly: await `flush` before.
  *
  * `DO_NOT_TRACK` in the environment turns all of it off. Node.js 18 or newer; Electron's main process
- * (a renderer reports through the gateway). It is longer than a file of this house should be,
- * because it is copied as one.
+ * (a renderer reports through the gateway). The file has more than 400 lines because it is copied
+ * as one.
  */
 "use strict";
 

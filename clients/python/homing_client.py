@@ -15,12 +15,13 @@ Promises:
        by whichever way it is handed over.
     3. At most 10,000 events and 8 MiB are held in memory, and 8 MiB in the spool: beyond that
        the newest are dropped, and ``stats()["dropped"]`` says how many.
-    4. What is unacknowledged when the program ends is spooled, within 2 s. A program that is
-       killed (SIGKILL, ``os._exit``) loses what was tracked in its last moments: ``flush`` first.
+    4. What is unacknowledged when the program ends is spooled, within 2 s. A program that is ended
+       without its interpreter (SIGKILL, SIGTERM without a handler, ``os._exit``) loses what was
+       tracked in its last moments, milliseconds mostly: ``flush`` before.
     5. A child made by ``fork`` starts with an empty queue: what waited is its parent's to report.
 
-``DO_NOT_TRACK`` in the environment turns all of it off. Python 3.8 or newer. It is longer than a
-file of this house should be, because it is copied as one.
+``DO_NOT_TRACK`` in the environment turns all of it off. Python 3.8 or newer. The file has more than
+400 lines because it is copied as one.
 """
 
 from __future__ import annotations
