@@ -49,10 +49,15 @@ def upstream(folder: Path, kind: str, endpoint: str, *more: str, key: str = KEY)
 
 @asynccontextmanager
 async def posting(
-    folder: Path, kind: str, endpoint: str, *more: str, clocks: Clocks | None = None
+    folder: Path,
+    kind: str,
+    endpoint: str,
+    *more: str,
+    clocks: Clocks | None = None,
+    key: str = KEY,
 ) -> AsyncIterator[tuple[Running, Posting]]:
     """Run a core with app ``acme`` and one upstream; its waits are short unless told otherwise."""
-    async with started(folder, upstream(folder, kind, endpoint, *more), clocks) as here:
+    async with started(folder, upstream(folder, kind, endpoint, *more, key=key), clocks) as here:
         way = way_of(here)
         way.rule.backoff = AT_ONCE
         yield here, way
