@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import FAR, THERE, Lab, Sniffer, tinyproxy
+from lab import FAR, THERE, Lab, tinyproxy
+from spaces import Sniffer
 
 from benchmarks.processes import HOMING, until
 
