@@ -37,6 +37,24 @@ UPGRADE = {
 EVENT = b'{"data":[{"id":1,"name":"hello","deviceId":"dev","anonId":"anon-1"}]}'
 
 
+PAGE = "tauri://localhost"
+ORIGINS = {  # as sent: whether the gate lets it in
+    "": True,
+    "http://127.0.0.1:{}": True,  # Python's websocket-client says so of itself
+    PAGE: True,
+    "null": False,
+    "https://evil.example": False,
+    "http://localhost:5173": False,
+    "http://127.0.0.1": False,
+    "https://127.0.0.1:{}": False,
+    "http://localhost:{}": False,  # the gateway's, but not by the Host that it was asked as
+    "TAURI://LOCALHOST": False,
+    "tauri://localhost/": False,
+    "tauri://localhost.evil.example": False,
+    "file://": False,
+}
+
+
 class Kept:
     """Both sinks; keeps what came in."""
 
@@ -156,6 +174,16 @@ class House:
         self.thread.join()
         self.loop.close()
         assert self.mistakes == []
+
+
+def target(token: NewToken, rest: str = "app/acme/track") -> str:
+    """Return a path behind the token."""
+    return f"/t/{token.token}/{rest}"
+
+
+def ours(token: NewToken) -> dict[str, str]:
+    """Return the Host that the gateway has."""
+    return {"Host": f"127.0.0.1:{token.port}"}
 
 
 def head(
