@@ -34,6 +34,7 @@ const net = require("node:net");
 const os = require("node:os");
 const path = require("node:path");
 
+const APP_ID = /^[A-Za-z0-9_-]{1,64}$/;
 const MOST_EVENTS = 10_000;
 const MOST_BYTES = 8 * 1024 * 1024;
 const EVENT_BYTES = 32 * 1024; // the agent refuses a larger one
@@ -212,6 +213,9 @@ class Homing {
   }
 
   #encoded(type, name, payload) {
+    if (!APP_ID.test(this.#appId)) {
+      throw new TypeError(`an app's id is 1 to 64 of A-Z a-z 0-9 _ -, got ${this.#appId}`);
+    }
     const event = { type };
     if (name !== undefined && name !== null) event.name = String(name);
     event.id = crypto.randomBytes(15).toString("base64url");
@@ -340,16 +344,17 @@ class Homing {
     const sent = this.#flying;
     const left = sent.filter((event) => !ids.has(event.id));
     const refused = sent.filter((event, n) => bad.has(n) && ids.has(event.id)).length;
-    this.#flying = [];
+    this.#flying = left;
     this.#counts.refused += refused;
     this.#counts.acknowledged += sent.length - left.length - refused;
-    this.#back(left);
     if (said.error) this.#say(String(said.error));
     const code = String(said.code ?? "");
     if (!left.length) {
       this.#attempt = 0;
     } else if (code === "request.over_quota") {
       this.#heldUntil = performance.now() + RETRY_MS * (1 + Math.random());
+      this.#flying = [];
+      this.#back(left);
     } else {
       this.#lost(this.#socket, `${left.length} events were not taken`);
       if (code.startsWith("request") || code.startsWith("consent")) {
@@ -364,18 +369,24 @@ class Homing {
     this.#bytes += events.reduce((sum, event) => sum + event.size, 0);
   }
 
-  /** End the connection; what flew is queued again, and the next dial is put off. */
+  /**
+   * End the connection; what flew is queued again, and the next dial is put off. One that ends in
+   * silence (an agent closes what is idle for long) is no reason to wait.
+   */
   #lost(socket, why) {
     if (socket !== this.#socket || this.#closed) return;
     this.#say(why);
+    const silent = this.#open && !this.#flying.length;
     this.#drop();
     const flew = this.#flying;
     this.#flying = [];
     this.#back(flew);
     this.#busy = false;
-    const ceiling = Math.min(MOST_RETRY_MS, RETRY_MS * 2 ** Math.min(this.#attempt, 16));
-    this.#attempt += 1;
-    this.#retryAt = performance.now() + 50 + Math.random() * ceiling; // full jitter
+    if (!silent) {
+      const ceiling = Math.min(MOST_RETRY_MS, RETRY_MS * 2 ** Math.min(this.#attempt, 16));
+      this.#attempt += 1;
+      this.#retryAt = performance.now() + 50 + Math.random() * ceiling; // full jitter
+    }
     this.#plan();
   }
 

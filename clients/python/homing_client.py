@@ -33,6 +33,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import selectors
 import socket
 import stat
@@ -47,6 +48,7 @@ from typing import Any, Callable, Mapping
 
 __all__ = ["Homing"]
 
+APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MOST_EVENTS, MOST_BYTES = 10_000, 8 * 1024 * 1024
 EVENT_BYTES = 32 * 1024  #: The agent refuses a larger one.
 FRAME_EVENTS, FRAME_BYTES = 500, 256 * 1024
@@ -217,6 +219,8 @@ class Homing:
     def _encoded(
         self, kind: str, name: str | None, payload: Mapping[str, Any] | None
     ) -> tuple[str, bytes]:
+        if not APP_ID.fullmatch(self.app_id):
+            raise ValueError(f"an app's id is 1 to 64 of A-Z a-z 0-9 _ -, got {self.app_id!r}")
         now = time.time()
         event: dict[str, Any] = {"type": kind}
         if name is not None:
@@ -370,12 +374,12 @@ class Homing:
         bad = {one.get("index") for one in said.get("refused") or ()}
         now, code = time.monotonic(), said.get("code")
         with self._lock:
-            sent, self._flying = self._flying, []
+            sent = self._flying
             refused = [id_ for n, (id_, _) in enumerate(sent) if n in bad and id_ in ids]
             left = [event for event in sent if event[0] not in ids]
             self._counts["refused"] += len(refused)
             self._counts["acknowledged"] += len(sent) - len(left) - len(refused)
-            self._back(left)
+            self._flying = left
             self._settled.notify_all()
         if said.get("error"):
             self._say(str(said["error"]))
@@ -384,6 +388,9 @@ class Homing:
             self._attempt = 0
         elif code == "request.over_quota":
             self._due = now + RETRY_S * (1 + random.random())
+            with self._lock:
+                self._flying = []
+                self._back(left)
         else:
             self._lost(f"{len(left)} events were not taken")
             if str(code).startswith(("request", "consent")):
@@ -395,8 +402,12 @@ class Homing:
         self._bytes += sum(len(line) for _, line in events)
 
     def _lost(self, why: str) -> None:
-        """End the connection; what flew is queued again, and the next dial is put off."""
+        """End the connection; what flew is queued again, and the next dial is put off.
+
+        One that ends in silence (an agent closes what is idle for long) is no reason to wait.
+        """
         self._say(why)
+        silent = self._sock is not None and not self._flying
         if self._sock is not None:
             with contextlib.suppress(Exception):
                 if self._selector is not None:
@@ -407,6 +418,9 @@ class Homing:
             flew, self._flying = self._flying, []
             self._back(flew)
         self._out = self._in = b""
+        if silent:
+            self._retry_at = 0.0
+            return
         ceiling = min(MOST_RETRY_S, RETRY_S * 2.0 ** min(self._attempt, 16))
         self._attempt += 1
         self._retry_at = time.monotonic() + 0.05 + random.random() * ceiling  # full jitter

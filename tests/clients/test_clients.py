@@ -6,14 +6,18 @@ killed or held is in ``test_killed.py``.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from programs import Here, Program, once, steps
 
+from agent.adapters.places import Places
+from agent.host import Agent
 from benchmarks.processes import declared, until
 
 Start = Callable[..., Program]
@@ -147,7 +151,7 @@ def test_what_cannot_be_json_is_refused_counted_and_raises_nothing(
 def test_ten_programs_at_once_each_arrive_once(here: Here, program: Start) -> None:
     programs = [program() for _ in range(10)]
     for number, one in enumerate(programs):
-        one.begin("track", count=200, by=number, pause_s=0.0005)
+        one.begin("track", count=200, by=number, pause_s=0.005)
     time.sleep(0.2)
     here.start()  # while they report: some of it is in ten files, some comes over the socket
     for one in programs:
@@ -174,6 +178,102 @@ def test_it_finds_an_agent_that_was_away(here: Here, program: Start) -> None:
         count += 1
     assert steps(here.wait_for(10 + count)) == once((0, 5), (1, 5), (2, count))
     assert balanced(one.do("stats"))
+
+
+def test_a_connection_that_was_closed_in_silence_is_no_reason_to_wait(
+    here: Here, program: Start
+) -> None:
+    here.start()
+    one = program()
+    one.do("track", count=5)
+    assert one.do("flush", s=5) is True
+    here.stop()
+    here.start()
+    one.do("track", count=5, by=1)
+    assert one.do("flush", s=5) is True
+    stats = one.do("stats")
+    assert (stats["acknowledged"], stats["connections"], stats["spooled"]) == (10, 2, 0)
+
+
+def test_over_its_quota_it_waits_and_loses_nothing(
+    here: Here, program: Start, expected_warnings: Callable[..., None]
+) -> None:
+    here.start("[limits]\nevents_per_s = 500\nburst = 100\n" + declared("bench"))
+    one = program()
+    for part in range(4):
+        one.do("track", count=80, by=part)
+        time.sleep(0.02)
+    assert one.do("flush", s=15) is True
+    stats = one.do("stats")
+    assert (stats["acknowledged"], stats["spooled"], stats["dropped"]) == (320, 0, 0)
+    assert any("quota" in sentence for sentence in one.do("told"))
+    assert steps(here.stored()) == once(*((part, 80) for part in range(4)))
+
+
+def test_an_app_id_that_no_agent_would_take_is_refused_at_once(here: Here, program: Start) -> None:
+    """Threat row 33: it names no file either."""
+    one = program(APP_ID="../../bench")
+    one.do("track", count=3)
+    assert one.do("flush", s=1) is True
+    assert one.do("stats")["refused"] == 3
+    assert not (here.folder / "state").exists()
+
+
+def test_files_that_an_agent_takes_while_they_are_written_lose_and_double_nothing(
+    here: Here, program: Start
+) -> None:
+    here.start()
+    (here.folder / "run" / "agent.sock").unlink()  # it runs, and cannot be reached
+    one = program()
+    one.do("track", count=1500, pause_s=0.005)
+    assert one.do("flush", s=5) is True
+    assert one.do("stats")["spooled"] == 1500
+    queued: list[dict[str, Any]] = []
+
+    def look() -> bool:
+        events = [json.loads(event.body) for event in here.door.outbox(limit=5000)]
+        queued[:] = [event for event in events if event["type"] != "init"]
+        return len(queued) >= 1500
+
+    until(look, 10, "not all of it is there")
+    assert steps(queued) == once((0, 1500))
+
+
+@pytest.mark.parametrize("case", ["runtime", "loose", "state", "long"])
+def test_it_looks_for_the_agent_where_the_agent_is(
+    folder: Path,
+    program: Start,
+    case: str,
+    monkeypatch: pytest.MonkeyPatch,
+    expected_warnings: Callable[..., None],
+) -> None:
+    expected_warnings("agent.secrets")
+    runtime, state = folder / "run", folder / "state"
+    runtime.mkdir(mode=0o755 if case == "loose" else 0o700)
+    env = {"HOMING_HOME": "", "XDG_STATE_HOME": str(state), "XDG_CONFIG_HOME": str(folder / "c")}
+    env["XDG_DATA_HOME"] = str(folder / "d")
+    env["XDG_RUNTIME_DIR"] = "" if case == "state" else str(runtime)
+    if case == "long":
+        env["HOMING_HOME"] = str(folder / ("a long name " * 9))
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    config = Places.find(env).config
+    config.mkdir(mode=0o700, parents=True)
+    (config / "homing.toml").write_text(declared("bench"))
+    agent = Agent(env)
+    agent.start()
+    try:
+        expected = {"runtime": runtime / "homing", "long": runtime / "homing"}
+        assert agent.places.socket.parent == expected.get(case, state / "homing")
+        one = program(**env)
+        one.do("track", count=3)
+        assert one.do("flush", s=5) is True
+        assert one.do("stats")["acknowledged"] == 3
+    finally:
+        agent.stop()
+    one.do("track", count=3)
+    assert one.do("flush", s=5) is True
+    assert len(list(agent.places.spool.glob("*.ndjson"))) == 1
 
 
 def test_it_speaks_to_an_agent_on_loopback(here: Here, program: Start) -> None:

@@ -34,7 +34,7 @@ def test_every_event_is_at_the_far_end_once_though_the_agent_was_shot_in_the_mid
         collector.start()
         agent.start()
         one = program(folder / "home")
-        one.begin("track", count=EVENTS, pause_s=0.0002)
+        one.begin("track", count=EVENTS, pause_s=0.002)
         for _ in range(3):
             time.sleep(random.uniform(0.1, 0.5))
             agent.kill()
