@@ -124,6 +124,8 @@ class Gateway:
         self._listener: Listener | None = None
         self._house: Gatehouse | None = None
         self._retry: asyncio.TimerHandle | None = None
+        self._trying: asyncio.Task[None] | None = None
+        self._closed = False
         self._turn = asyncio.Lock()  # one of opening, giving, revoking and closing at a time
 
     @property
@@ -155,6 +157,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Stop listening; the tokens stay."""
+        self._closed = True
         async with self._turn:
             await self._stop()
 
@@ -288,8 +291,7 @@ class Gateway:
                 "gateway.port_taken", f"apps cannot reach the gateway: {fault}", "error"
             )
             log.info("the gateway's port is taken, will try again port=%d", self.port)
-            loop = asyncio.get_running_loop()
-            self._retry = loop.call_later(RETRY_S, lambda: loop.create_task(self._try_again()))
+            self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._try)
             return
         gate = Gate(self.port, lambda: self._kept().grants, methods_at)
         self._house = Gatehouse(gate, self._used)
@@ -308,9 +310,12 @@ class Gateway:
         self.notes.unnote("gateway.port_taken")
         log.info("the gateway listens port=%d addresses=%d", self.port, len(opened))
 
+    def _try(self) -> None:
+        self._trying = asyncio.get_running_loop().create_task(self._try_again())
+
     async def _try_again(self) -> None:
         async with self._turn:
-            if self._listener is None and self._kept().grants:
+            if not self._closed and self._listener is None and self._kept().grants:
                 await self._listen()
 
     async def _stop(self) -> None:

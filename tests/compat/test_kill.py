@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.processes import Agent, Collector, ask_local, until
+from benchmarks.processes import HOMING, Agent, Collector, until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
@@ -55,8 +55,16 @@ def agent(folder: Path, far_end: Collector) -> Iterator[Agent]:
 
 
 def _gateway(agent: Agent) -> str:
-    """Give the app a token; return the gateway's address for it, without a scheme."""
-    given = ask_local(agent.socket, "/v1/gateway/give", {"app_id": "bench"})
+    """Give the app a token, as a person does; return the gateway's address without a scheme."""
+    done = subprocess.run(
+        [*HOMING, "apps", "token", "bench", "--gateway", "--json"],
+        env=agent.env,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    given = json.loads(done.stdout)
     return f"127.0.0.1:{given['port']}/t/{given['token']}"
 
 

@@ -98,6 +98,22 @@ def test_a_taken_port_is_said_and_never_another(
     assert status_of(_post(again)) == 200
 
 
+def test_a_gateway_that_was_closed_while_it_waited_for_its_port_stays_closed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_module, "RETRY_S", 0.05)
+    token = house.give()
+    house.run(house.gateway.close())
+    with socket.create_server(("127.0.0.1", token.port)):
+        house.open()
+        assert not house.gateway.listening
+    house.run(house.gateway.close())
+    before = _listening()
+    time.sleep(0.2)  # four times as long as it waits between two tries
+    assert _listening() == before
+    assert ("127.0.0.1", token.port) not in before
+
+
 def test_a_stranger_on_the_other_address_is_a_taken_port_too() -> None:
     socks, port = listen_on_a_fresh_port(lambda n: n // 3)
     for sock in socks:
