@@ -19,7 +19,7 @@ from agent.adapters.secrets import Kept
 from agent.adapters.system_keyring import Keyring, NoKeyring
 from tracking.errors import SecretFault, SettingsFault, StorageFault
 
-NAME = "login"
+NAME, PLACES = "login", "places"
 TEXT = re.compile(r"[^:\x00-\x1f\x7f]{1,256}:[^\x00-\x1f\x7f]{0,1024}\Z")
 
 
@@ -85,6 +85,7 @@ class ProxyKeys:
                 "a proxy's user has no colon, and neither it nor the password a line break"
             )
         try:
+            self._index(place, there=True)
             self.keyring.set(self._entry(place), NAME, text)
         except NoKeyring as why:
             self._memory[place] = text
@@ -100,9 +101,34 @@ class ProxyKeys:
         """Delete a login from keyring and memory; tell whether there was one."""
         in_memory = self._memory.pop(place, None) is not None
         try:
-            return self.keyring.delete(self._entry(place), NAME) or in_memory
+            gone = self.keyring.delete(self._entry(place), NAME)
+            self._index(place, there=False)
         except NoKeyring:
             return in_memory
+        return gone or in_memory
+
+    def forget_all(self) -> list[str]:
+        """Delete every login from keyring and memory; return whose there were.
+
+        Raises:
+            SecretFault: The keyring is locked.
+
+        """
+        try:
+            listed = self.keyring.get(f"{self.service}:proxies", PLACES, quietly=True) or ""
+        except NoKeyring:
+            listed = ""
+        return [place for place in {*listed.split(), *self._memory} if self.forget(place)]
+
+    def _index(self, place: str, *, there: bool) -> None:
+        """Remember for which proxies there are logins: a keyring cannot be asked."""
+        service = f"{self.service}:proxies"
+        known = set((self.keyring.get(service, PLACES) or "").split())
+        wanted = known | {place} if there else known - {place}
+        if not wanted and known:
+            self.keyring.delete(service, PLACES)
+        elif wanted != known:
+            self.keyring.set(service, PLACES, " ".join(sorted(wanted)))
 
     def _entry(self, place: str) -> str:
         return f"{self.service}:proxy:{place}"

@@ -17,6 +17,7 @@ import msgspec
 
 from agent.adapters.lock import Lock
 from agent.adapters.places import Places
+from agent.adapters.proxy_keys import ProxyKeys
 from agent.adapters.secrets import Secrets
 from agent.cli.outbox import confirmed
 from agent.cli.shell import DEGRADED, OK, Shell
@@ -120,6 +121,8 @@ def _forget(places: Places, settings: Settings, shell: Shell, told: Wiped) -> No
             for origin in {upstream.data_api for upstream in app.upstreams} - {""}:
                 if secrets.forget_token(origin, app.id):
                     told.removed.append(f"token of {app.id} for {origin}: keyring")
+        logins = ProxyKeys(service=places.keyring_service, env=shell.env).forget_all()
+        told.removed.extend(f"login for the proxy {place}: keyring" for place in sorted(logins))
     except (Fault, OSError) as fault:
         told.kept.append(f"entries of the keyring: {fault}")
 
