@@ -119,6 +119,10 @@ class _Reckoned(msgspec.Struct, frozen=True):
     data: Reckoning
 
 
+class _Nobody(msgspec.Struct, frozen=True):
+    field: str | None = None
+
+
 class Exchange(NamedTuple):
     """One half of a question and its answer, as it was on the wire.
 
@@ -227,20 +231,34 @@ class DataApi:
         return self._ask(f"reckoning?{query}", _Reckoned).data
 
     def erase(self, person: str) -> bytes:
-        """Have a person deleted; return the receipt, empty if the far end gives none.
+        """Have a person deleted; return the receipt.
+
+        Returns:
+            Nothing if the far end gives no receipt, or knows nobody of that name.
 
         Raises:
-            Refused: Nobody there is called so (404), or the token may not.
+            Refused: The token may not, or there is no such place.
             Fault: As :meth:`quickglance`.
 
         """
         path = f"users/{quote(person, safe='')}?receipt=1"
-        return self._call("DELETE", path, (200, 202, 204), "return=representation")
+        status, said = self._call("DELETE", path, (200, 202, 204, 404), "return=representation")
+        if status != 404:
+            return said
+        try:
+            nobody = msgspec.json.decode(said, type=_Nobody).field == "userId"
+        except msgspec.MsgspecError:
+            nobody = False
+        if not nobody:  # it is the address that is unknown, not the person
+            raise refusal(status, None, said)
+        return b""
 
     def _ask(self, question: str, shape: type[Answer]) -> Answer:
-        return read_answer(self._call("GET", question, (200,)), shape)
+        return read_answer(self._call("GET", question, (200,))[1], shape)
 
-    def _call(self, method: str, question: str, well: Sequence[int], prefer: str = "") -> bytes:
+    def _call(
+        self, method: str, question: str, well: Sequence[int], prefer: str = ""
+    ) -> tuple[int, bytes]:
         address = self._address
         patience = Patience(self._deadline_s)
         sock = open_road(
@@ -273,7 +291,7 @@ class DataApi:
             sock.close()
         if len(body) > BODY_BYTES:
             raise Unreachable(f"{address.host} answers with more than {BODY_BYTES} bytes")
-        return body
+        return status, body
 
 
 def read_answer(body: bytes, shape: type[Answer]) -> Answer:

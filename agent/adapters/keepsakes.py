@@ -140,6 +140,17 @@ class Keepsakes:
                 found[kind] += events
         return dict(found)
 
+    def tallies_of(self, app_id: str) -> list[tuple[int, str, int]]:
+        """Return all that is tallied of an app: hour, kind, events."""
+        rows = self._db.execute(
+            "SELECT hour_ms, kind, events FROM tally WHERE app_id = ?", (app_id,)
+        )
+        found = Counter({(hour_ms, kind): events for hour_ms, kind, events in rows})
+        for (hour_ms, app, kind), events in self.tallied.items():
+            if app == app_id:
+                found[hour_ms, kind] += events
+        return [(hour_ms, kind, events) for (hour_ms, kind), events in sorted(found.items())]
+
     def profile(self, app_id: str) -> bytes | None:
         """Return what is kept of an app."""
         row = self._db.execute("SELECT profile FROM app WHERE app_id = ?", (app_id,)).fetchone()

@@ -33,6 +33,10 @@ class OutboxStreams(OutboxView):
         """Return what was counted of a stream by day, oldest first."""
         return self._look(lambda: self._streams.daily.of(stream))
 
+    def tallies_of(self, app_id: str) -> list[tuple[int, str, int]]:
+        """Return all that is tallied of an app: hour, kind, events."""
+        return self._look(lambda: self._keepsakes.tallies_of(app_id))
+
     def reckon(self, streams: Iterable[int], now_ms: int) -> None:
         """Sum up from now on what is confirmed of these streams, and of no others.
 

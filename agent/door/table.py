@@ -31,9 +31,17 @@ from agent.door.network import (
     ShowNetwork,
     WalkNetwork,
 )
+from agent.door.reconciliation import ReadReconciliation, Reconcile
 from agent.door.redaction import ListRules, ReloadRules, TryRule
 from agent.door.upstreams import CompareUpstreams, DropUpstream, MoveUpstream
 from agent.door.wire import ReadWire
+from agent.door.your_data import (
+    DeleteData,
+    ReadDeletions,
+    ReadHeld,
+    ReadReceipts,
+    RetryDeletion,
+)
 
 
 class Line(NamedTuple):
@@ -74,6 +82,13 @@ TABLE: tuple[Line, ...] = (
     Line("redaction/reload", ReloadRules),
     Line("redaction/try", TryRule),
     Line("wire/read", ReadWire, reads=True),
+    Line("data/held", ReadHeld, reads=True),
+    Line("data/delete", DeleteData),
+    Line("data/requests", ReadDeletions, reads=True),
+    Line("data/receipts", ReadReceipts, reads=True),
+    Line("data/retry", RetryDeletion),
+    Line("reconciliation", ReadReconciliation, reads=True),
+    Line("reconcile", Reconcile),
     Line("network", ShowNetwork, reads=True),
     Line("network/hosts", ShowHosts, reads=True),
     Line("network/walk", WalkNetwork, reads=True),

@@ -9,7 +9,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agent.door.asking import Request
-from agent.runtime import apps, gateway_door, linting, network_door, redacting, upstreams, wire
+from agent.runtime import (
+    apps,
+    gateway_door,
+    linting,
+    network_door,
+    reconciliation,
+    redacting,
+    upstreams,
+    wire,
+    your_data,
+)
 
 if TYPE_CHECKING:
     from agent.runtime.core import Core
@@ -23,9 +33,11 @@ TOPICS: tuple[Callable[[Core], Handlers], ...] = (
     gateway_door.handlers,
     linting.handlers,
     network_door.handlers,
+    reconciliation.handlers,
     redacting.handlers,
     upstreams.handlers,
     wire.handlers,
+    your_data.handlers,
 )
 
 

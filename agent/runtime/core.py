@@ -34,9 +34,11 @@ from agent.rules.identity import ID_BYTES, passing_device_id
 from agent.runtime.commits import Commits
 from agent.runtime.consents import Consents
 from agent.runtime.counts import Counts
+from agent.runtime.deletions import Deleting
 from agent.runtime.departures import Departures
 from agent.runtime.desk import Desk
 from agent.runtime.fairness import fairness_of
+from agent.runtime.far_ends import FarEnds
 from agent.runtime.farsight import Farsight, Sight
 from agent.runtime.gateway import Gateway
 from agent.runtime.halting import Halting
@@ -50,6 +52,7 @@ from agent.runtime.means import Means
 from agent.runtime.network import Network
 from agent.runtime.off_loop import off_loop
 from agent.runtime.purging import Purging
+from agent.runtime.reconciliation import Reconciling
 from agent.runtime.report import Board, facts_of, local_glance, snapshot
 from agent.runtime.screening import screening_of
 from agent.runtime.seating import Seating
@@ -58,6 +61,7 @@ from agent.runtime.upkeep import Upkeep
 from agent.runtime.waiting import Waiters
 from agent.runtime.watching import Watchers
 from agent.runtime.wire import WireLog
+from agent.runtime.your_data import YourData
 from agent.settings import Settings
 from tracking.errors import StorageFault
 
@@ -104,6 +108,10 @@ class Core:
             env=means.environment,
         )
         self.network = Network(self)
+        self.far_ends = FarEnds(self)
+        self.deleting = Deleting(self, places.state / "deletions")
+        self.reconciling = Reconciling(self, places.state / "reconciliation.json")
+        self.your_data = YourData(self)
         self.desks: dict[str, Desk] = {}
         self.counts = Counts()
         self.waiters = Waiters()
@@ -222,6 +230,7 @@ class Core:
                 storage_failed=self.commits.failed,
                 atlas=self.network.atlas,
                 holds_back=self.network.holds_back,
+                beat=self.reconciling.beat,
             ),
             changed=self.watchers.changed,
             on_death=self.on_death,
@@ -274,6 +283,8 @@ class Core:
         self.spooling.open()
         self.purging = Purging(self)
         self.purging.go_on()
+        self.deleting.open()
+        self.reconciling.open()
 
     def rest(self) -> None:
         """Take nothing any more, and tell everyone who waits for what will not be."""
@@ -281,6 +292,7 @@ class Core:
         self.watchers.close()
         self.farsight.close()
         self.network.close()
+        self.deleting.close()
         self.intake.close()
         self.spooling.close()
 

@@ -240,6 +240,7 @@ class Delivery:
         self.sent_bytes += len(frame)
         self._log_wire("sent", frame)
         self._sender.heartbeat(dial, frame)
+        self.dock.beat()
 
     def named(self) -> None:
         """The app has an identity now: give the heartbeat that had to wait for it."""

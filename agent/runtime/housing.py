@@ -114,6 +114,11 @@ class Housing:
             raise RequestFault(f"there is nothing to keep here: {self.forbidden}", status=403)
         self._keep()
 
+    @property
+    def endpoint(self) -> str:
+        """Where the far end on this computer listens, empty as long as it does not."""
+        return self._endpoint
+
     def far_ends(self) -> tuple[str, ...]:
         """Return where apps without a far end of their own go; empty if nowhere."""
         return ("the far end on this computer",) if self.keeper is not None else ()

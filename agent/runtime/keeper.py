@@ -24,8 +24,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from agent.adapters.private_files import write_private
-from tracking.errors import Fault
+from agent.adapters.private_files import read_private, write_private
+from tracking.errors import Fault, SecretFault
 
 log = logging.getLogger("agent.keeper")
 
@@ -34,6 +34,7 @@ APP_NAME = "This computer"
 QUICK_DEATH_S = 10.0
 MOST_QUICK_DEATHS = 5
 COMMAND_S = 30.0
+SCOPES = ("stats:read", "users:read", "users:delete")  #: Of the tokens for its apps.
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +108,27 @@ class Keeper:
         if (app_id, name) not in self.apps:
             self.apps = (*self.apps, (app_id, name))
         self._ask("app", "add", name, "--id", app_id, "--if-missing")
+
+    def token_for(self, app_id: str) -> str:
+        """Return a token that may read and delete what the collector holds of an app.
+
+        Made once and kept in a 0600 file beside the record; may take seconds.
+
+        Raises:
+            SecretFault: The collector gives none, or the file cannot be used.
+
+        """
+        file = self.record.with_name(f"{self.record.stem}-tokens.json")
+        try:
+            raw = read_private(file)
+            known = msgspec.json.decode(raw or b"{}", type=dict[str, str])
+            if app_id not in known:
+                scopes = [word for scope in SCOPES for word in ("--scope", scope)]
+                known[app_id] = str(self._ask("token", "add", app_id, *scopes)["token"])
+                write_private(file, msgspec.json.encode(known))
+        except (Fault, OSError, subprocess.SubprocessError, msgspec.MsgspecError, KeyError) as exc:
+            raise SecretFault(f"the far end on this computer gives no token: {exc}") from exc
+        return known[app_id]
 
     def stop(self, patience_s: float = 4.0) -> None:
         """Stop the collector: closing its input asks it to drain; then terminate, then kill."""

@@ -80,6 +80,7 @@ class Dock:
         plan_settle: Writes what is owed, soon.
         settle_now: Writes what is owed, at once: before anything is lent again.
         storage_failed: Hears why nothing could be lent; offers again later.
+        beat: Hears of each sign of life that is given: the agent is awake, a far end is there.
         atlas: Which hosts, through which proxies, with which logins.
         holds_back: Whether a stream's backlog waits for a better moment; asked before a lease.
 
@@ -96,6 +97,7 @@ class Dock:
     storage_failed: Callable[[StorageFault], None]
     atlas: Atlas
     holds_back: Callable[[int], bool]
+    beat: Callable[[], None] = lambda: None
 
 
 class Leaving(Protocol):
