@@ -482,7 +482,7 @@ class _Spool:
     def __init__(self, folder: str, app_id: str) -> None:
         self.folder = folder
         self._begins = hashlib.sha256(app_id.encode()).hexdigest()[:16] + "-"
-        self._header = json.dumps({"spool": 1, "appId": app_id}).encode() + b"\n"
+        self._header = b'{"spool":1,"appId":%s}\n' % json.dumps(app_id).encode()
         self._dropped = self._told = 0
         self.renew()
 
