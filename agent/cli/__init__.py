@@ -126,6 +126,23 @@ COMMANDS = {
             "homing outbox drop --yes              delete the dead letters, counted as lost",
         ),
         Command(
+            "lint",
+            f"{_HERE}.lint",
+            "what apps report, and what in it is new, odd or looks personal",
+            "homing lint --app acme-notes\n"
+            "homing lint shapes --event build.finished\n"
+            "homing lint stubs --app acme-notes --language typescript > events.ts",
+        ),
+        Command(
+            "redact",
+            f"{_HERE}.redact",
+            "what of events is taken away before it is written anywhere",
+            "homing redact\n"
+            'homing redact try \'{ path = "$.payload.email", action = "mask" }\'\n'
+            "homing redact add --name mail --path '$.payload.email' --action mask \\\n"
+            '  --example \'{"payload":{"email":"a@b.c"}}\' \'{"payload":{"email":"***"}}\'',
+        ),
+        Command(
             "pause",
             f"{_HERE}.steer",
             "pause sending; events are still accepted and kept (to drop them: homing apps pause)",

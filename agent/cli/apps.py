@@ -339,6 +339,8 @@ def _details(app: AppStatus) -> list[str]:
     for number, words in (
         (app.repeats, "recognised as already accepted"),
         (app.refused, "answered with an error"),
+        (app.over_quota, f"over its quota of {count(round(app.allowed_per_s))} per second"),
+        (app.marks, "marks in its events (`homing lint`)"),
         (app.dropped, "dropped since the agent started"),
         (app.knocks, "requests before anyone allowed it"),
     ):

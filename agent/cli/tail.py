@@ -153,4 +153,5 @@ def _print(event: Passing, shell: Shell, *, as_json: bool) -> None:
     what = visible(event.name) if event.name else f"({visible(event.type, 40)})"
     who = f" {visible(event.user_id, 60)}" if event.user_id else ""
     payload = f" {visible(event.payload, 500)}" if event.payload else ""
-    shell.say(f"{clock(event.at_ms)} {visible(event.app_id, 60)} {what}{who}{payload}")
+    marks = f" [{visible('; '.join(event.marks), 300)}]" if event.marks else ""
+    shell.say(f"{clock(event.at_ms)} {visible(event.app_id, 60)} {what}{who}{payload}{marks}")

@@ -111,6 +111,10 @@ class AppStatus(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int = 0  #: Acknowledged and not kept, because somebody said no.
     repeats: int = 0  #: Events recognised as already accepted.
     refused: int = 0  #: Bad events answered with an error.
+    over_quota: int = 0  #: Events that had to wait, each time they were offered.
+    events_per_s: float = 0.0  #: What it asks to report just now.
+    allowed_per_s: float = 0.0  #: What it may report for ever.
+    marks: int = 0  #: Of its events' names and properties (docs/lint.md).
     upstreams: tuple[UpstreamStatus, ...] = ()
 
 
@@ -208,6 +212,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     every_app: EveryApp | None = None  #: A no to all apps; what they report is dropped.
     notices: tuple[Notice, ...] = ()
     keeping: Keeping = "off"  #: The embedded far end on this computer.
+    strangers_go_to: str = ""  #: Where an allowed app goes that no file declares; empty: nowhere.
     default_app: str | None = None  #: Where `homing send` without --app goes.
     address: str = ""  #: The local socket's path, or the loopback address.
     settings_file: str = ""

@@ -66,6 +66,7 @@ class Desk:
     repeats: int = 0
     refused: int = 0
     dropped: int = 0
+    marks: int = 0
 
     def rule(self, ruling: Ruling) -> None:
         """Take up what it may do from now on."""

@@ -85,6 +85,7 @@ class Linting:
         wall_ms: Unix milliseconds.
         mono_s: Monotonic seconds.
         run: Runs something beside the loop's work.
+        told: Hears how many marks there are in an app's events: app, count.
 
     """
 
@@ -96,7 +97,9 @@ class Linting:
         wall_ms: Callable[[], int],
         mono_s: Callable[[], float],
         run: Callable[[Coroutine[Any, Any, None]], object],
+        told: Callable[[str, int], None] = lambda *_: None,
     ) -> None:
+        self.told = told
         self.file = file
         self.looks_per_s = looks_per_s
         self.wall_ms = wall_ms
@@ -185,6 +188,16 @@ class Linting:
     def _learn(self, app_id: str, key: str, payload: bytes | None, user_id: str | None) -> None:
         if self.lint.learn(app_id, key, payload, self.wall_ms(), user_id=user_id):
             self._plan()
+            self.tell(app_id)
+
+    def tell(self, app_id: str) -> None:
+        """Say how many marks there are in an app's events."""
+        app = self.lint.apps.get(app_id)
+        if app is not None and self.looks_per_s:
+            shapes = app.shapes.values()
+            found = [one for shape in shapes for one in shape.properties.values()]
+            late = sum(shape.late for shape in shapes) + sum(one.late for one in found)
+            self.told(app_id, late + sum(len(one.marks) for one in found))
 
     def _key(self, language: str, word: str, name: str | None) -> str:
         said = (language, word, name)
@@ -270,14 +283,23 @@ class Linting:
 def linting_of(core: Core) -> Linting:
     """Return the linting that a core's settings ask for, with what was learned before."""
     chosen = core.settings.lint
+
+    def told(app_id: str, marks: int) -> None:
+        desk = core.desks.get(app_id)
+        if desk is not None:
+            desk.marks = marks
+
     linting = Linting(
         core.places.state / FILE,
         chosen.looks_per_s if chosen.learn == "on" else 0,
         wall_ms=core.means.wall_ms,
         mono_s=core.means.mono_s,
         run=core.run,
+        told=told,
     )
     linting.recall()
+    for app_id in linting.lint.apps:  # when the desks stand
+        asyncio.get_running_loop().call_soon(linting.tell, app_id)
     return linting
 
 

@@ -65,6 +65,7 @@ class Board:
     live_count: int | None = None
     live_users: tuple[LiveUser, ...] = ()
     default_app: str | None = None
+    strangers_go_to: str = ""
     delivered_today: int = 0
     today: str = ""
 
@@ -103,7 +104,7 @@ def snapshot(
     """Build the status as it is at ``now_ms``."""
     asking = consents.asking()
     apps = (
-        *(_app(desk, outbox, consents, asking) for desk in desks.values()),
+        *(_app(desk, outbox, consents, asking, now_s) for desk in desks.values()),
         *(
             _knocker(knocker, consents, asking)
             for app_id, knocker in consents.knocks.by_app.items()
@@ -172,6 +173,7 @@ def snapshot(
         every_app=consents.every_app(),
         notices=notices,
         keeping=board.keeping,
+        strangers_go_to=board.strangers_go_to,
         default_app=board.default_app,
         address=board.address,
         settings_file=board.settings_file,
@@ -197,7 +199,9 @@ def _knocker(knocker: Knocker, consents: Consents, asking: Sequence[str]) -> App
     )
 
 
-def _app(desk: Desk, outbox: Outbox, consents: Consents, asking: Sequence[str]) -> AppStatus:
+def _app(
+    desk: Desk, outbox: Outbox, consents: Consents, asking: Sequence[str], now_s: float
+) -> AppStatus:
     knocker = consents.knocks.by_app.get(desk.app_id)
     base = AppStatus(
         app_id=desk.app_id,
@@ -216,6 +220,10 @@ def _app(desk: Desk, outbox: Outbox, consents: Consents, asking: Sequence[str]) 
         dropped=desk.dropped,
         repeats=desk.repeats,
         refused=desk.refused,
+        over_quota=desk.bucket.refused,
+        events_per_s=round(desk.bucket.asked_per_s(now_s), 1),
+        allowed_per_s=desk.bucket.rate_per_s,
+        marks=desk.marks,
     )
     if not desk.lanes:
         return base
