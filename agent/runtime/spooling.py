@@ -89,7 +89,7 @@ class Spooling:
         self.unnote = unnote
         self.wall_ms = wall_ms
         self.mono_s = mono_s
-        self.taken: Counter[str] = Counter()  #: Events of files that are done, by app, since start.
+        self.taken: Counter[str] = Counter()  #: New events of files that are done, by app.
         self._new_bucket = bucket
         self._buckets: dict[str, Bucket] = {}
         self._loop = asyncio.get_running_loop()
@@ -227,16 +227,15 @@ class Spooling:
         try:
             path = spool.take(file.path)
             reader = Reader(path, self.limits)
-            events = 0
+            done = Counter[str]()
             try:
                 while frame := await off_loop(reader.next, name="spool read"):
-                    if not await self._hand_in(desk, frame):
+                    if not await self._hand_in(desk, frame, done):
                         return False
-                    events += len(frame.events)
             finally:
                 with contextlib.suppress(ValueError):  # given up while a thread still reads
                     reader.close()
-            self._finish(desk, reader, events)
+            self._finish(desk, reader, done)
             spool.remove(path)  # invariant 1
         except FileNotFoundError:
             return True  # its writer took it back
@@ -247,31 +246,36 @@ class Spooling:
             self._tell(f"spool.strange.{file.path.name}", f"{file.path}: {exc}", "warning")
         return True
 
-    async def _hand_in(self, desk: Desk, frame: Frame) -> bool:
+    async def _hand_in(self, desk: Desk, frame: Frame, done: Counter[str]) -> bool:
         """Return when the events are on disk; False if they are not, and will not be now."""
         bucket = self._buckets.setdefault(desk.app_id, self._new_bucket())
         while True:
-            receipt = await self._take(desk.app_id, frame, bucket)
+            fresh, receipt = await self._take(desk.app_id, frame, bucket)
             if not isinstance(receipt.fault, OverQuota):
                 break
             await asyncio.sleep(receipt.fault.retry_after_s)
         if receipt.fault is None:
+            done["fresh"] += fresh
+            done["known"] += len(frame.events) - fresh
             return True
         if not self.intake.closed:
             self._later(f"what {desk.app_id} left cannot be taken in yet: {receipt.fault}")
         return False
 
-    async def _take(self, app_id: str, frame: Frame, bucket: Bucket) -> Receipt:
+    async def _take(self, app_id: str, frame: Frame, bucket: Bucket) -> tuple[int, Receipt]:
+        """Return how many of the events are new, and what the intake says."""
         answered: asyncio.Future[Receipt] = self._loop.create_future()
+        named: list[str] = []
 
         def answer(receipt: Receipt) -> None:
             if not answered.done():
                 answered.set_result(receipt)
 
-        self.intake.take(app_id, frame, self._origin(), answer, bucket=bucket)
-        return await answered
+        self.intake.take(app_id, frame, self._origin(), answer, ids=named.extend, bucket=bucket)
+        receipt = await answered
+        return len(named), receipt
 
-    def _finish(self, desk: Desk, reader: Reader, events: int) -> None:
+    def _finish(self, desk: Desk, reader: Reader, done: Counter[str]) -> None:
         """Keep what was no event, and say what became of the file, before it is deleted.
 
         Raises:
@@ -292,10 +296,14 @@ class Spooling:
                 f"{app_id} dropped {reader.dropped} events while no agent ran: its spool was full"
             )
             self.note(f"spool.dropped.{app_id}", said, "warning")
-        self.taken[app_id] += events
-        log.info("took in what an app left app=%s count=%d", app_id, events)
-        said = f"{self.taken[app_id]} events that {app_id} left while no agent ran were taken in"
-        self.note(f"spool.taken.{app_id}", said, "info")
+        fresh, known = done["fresh"], done["known"]
+        self.taken[app_id] += fresh
+        log.info("took in what an app left app=%s count=%d not_new=%d", app_id, fresh, known)
+        if self.taken[app_id]:
+            said = (
+                f"{self.taken[app_id]} events that {app_id} left while no agent ran were taken in"
+            )
+            self.note(f"spool.taken.{app_id}", said, "info")
 
     def _set_aside(self, path: Path, why: str) -> None:
         try:

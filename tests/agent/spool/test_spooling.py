@@ -126,6 +126,7 @@ async def test_a_file_that_was_in_the_middle_is_read_again_and_stored_once(
         await until(lambda: left(folder) == [])
         assert stored(one) == Counter(range(750))
         assert one.core.desks["acme"].repeats == 750
+        assert notices(one)["spool.taken.acme"].startswith("50 events that acme left")
         assert one.account().accepted == 751
 
 
