@@ -78,6 +78,11 @@ class Network:
         core: Whose.
         look: Returns what the machine says of its connection and battery; blocks.
 
+    Attributes:
+        atlas: What every road of this agent may use.
+        power: What the machine said last.
+        causes: Why a large backlog waits.
+
     """
 
     def __init__(self, core: Core, look: Callable[[], Power] | None = None) -> None:
@@ -86,7 +91,7 @@ class Network:
         self.power = Power()
         self.override_until_ms = 0
         self.causes: tuple[Cause, ...] = ()
-        self._look_at = look or (lambda: Power(metered(), *battery()))
+        self.ask_machine = look or (lambda: Power(metered(), *battery()))
         self._held: dict[int, int] = {}  # stream: events that wait
         self._looked_s = float("-inf")
         self._looking = False
@@ -174,7 +179,7 @@ class Network:
 
     async def _look(self) -> None:
         try:
-            self.power = await off_loop(self._look_at, name="power")
+            self.power = await off_loop(self.ask_machine, name="power")
         finally:
             self._looking = False
         chosen = self.core.settings.network
