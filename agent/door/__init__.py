@@ -61,6 +61,7 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     upstream: str = ""  #: Name of the way out: the upstream's, or ``NAME.bucket``.
     note: str = ""  #: What a person should know although it works; empty if nothing.
     pending: int = 0  #: Events that wait on its queue.
+    confirmed: str = ""  #: What the last comparison found: "The far end confirms 3 of 3 events."
 
 
 class UpstreamStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -335,15 +335,17 @@ class Core:
         """Return the newest snapshot."""
         if self.board.glance is None or self.board.glance.source == "this computer":
             self._glance()
-        return snapshot(
-            self.board,
-            self.desks,
-            self.departures.ways.values(),
-            self.outbox,
-            self.counts,
-            self.consents,
-            self.means.wall_ms(),
-            self.means.mono_s(),
+        return self.reconciling.told(
+            snapshot(
+                self.board,
+                self.desks,
+                self.departures.ways.values(),
+                self.outbox,
+                self.counts,
+                self.consents,
+                self.means.wall_ms(),
+                self.means.mono_s(),
+            )
         )
 
     def _glance(self) -> None:

@@ -20,6 +20,7 @@ import msgspec
 from agent.adapters.data_api import Reckoning
 from agent.adapters.private_files import read_private, write_private
 from agent.adapters.reckoning import KEPT_DAYS, MOST_DEVICES, OTHERS
+from agent.door import Status
 from agent.door.reconciliation import (
     DifferentHour,
     ReadReconciliation,
@@ -115,6 +116,16 @@ class Reconciling:
             if (w.app_id, w.upstream) in ((app_id, upstream), (app_id, name))
         )
         return next((way.text for way in ways if way.verdict != "not asked"), "")
+
+    def told(self, status: Status) -> Status:
+        """Return a status that says of each link what was found."""
+        if not self.kept.ways:
+            return status
+        links = tuple(
+            msgspec.structs.replace(link, confirmed=self.found(link.app_id, link.upstream))
+            for link in status.links
+        )
+        return msgspec.structs.replace(status, links=links)
 
     async def read(self, request: ReadReconciliation) -> Reconciliations:
         """Tell what was found last."""
