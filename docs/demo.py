@@ -272,6 +272,37 @@ def paused(now: int, chance: random.Random) -> Status:
     )
 
 
+def asked(now: int, chance: random.Random) -> Status:
+    """Return an agent at which apps knock that nobody allowed."""
+    status = full(now, chance)
+    knocking = (
+        ("acme-recorder", "/opt/acme/recorder/bin/acme-recorder", 12),
+        ("acme-mail", "/usr/lib/acme-mail/acme-mail", 3),
+    )
+    return _changed(
+        status,
+        apps=(
+            *status.apps,
+            *(
+                AppStatus(
+                    app_id=app_id,
+                    name=app_id,
+                    consent="pending",
+                    consent_from="not asked yet",
+                    asking=True,
+                    knocks=4,
+                    offered=offered,
+                    executable=executable,
+                    pid=20_417,
+                    first_knock_ms=now - 3 * MINUTE_MS,
+                )
+                for app_id, executable, offered in knocking
+            ),
+        ),
+        strangers_go_to="wss://collect.example.org",
+    )
+
+
 def empty(now: int, _chance: random.Random) -> Status:
     """Return an agent on its first day, without a far end."""
     return Status(
@@ -327,7 +358,11 @@ def hostile(now: int, chance: random.Random) -> Status:
     return _changed(
         base,
         sentence=_changed(base.sentence, text=bad, next_step=bad, reason="other" + bad),
-        apps=tuple(_changed(app, name=bad, app_id=bad) for app in base.apps),
+        apps=tuple(
+            _changed(app, name=bad, app_id=bad, asking=True, executable=bad, consent_from=bad)
+            for app in base.apps
+        ),
+        strangers_go_to=bad,
         links=tuple(
             _changed(link, endpoint=bad, state="waiting", reason=bad) for link in base.links
         ),
@@ -352,6 +387,7 @@ STATES: dict[str, Callable[[int, random.Random], Status]] = {
     "offline": offline,
     "attention": attention,
     "paused": paused,
+    "asked": asked,
     "empty": empty,
     "hostile": hostile,
 }
@@ -366,7 +402,13 @@ GERMAN = {
     "Offline": "Verbindung unterbrochen",
     "Needs attention": "Benötigt Ihre Aufmerksamkeit",
     "&Retry now": "&Verbindungsaufbau jetzt wiederholen",
-    "&Pause": "&Übertragung unterbrechen",
+    "&Pause sending": "&Übertragung unterbrechen",
+    "{name} wants to report usage through this computer": (
+        "{name} möchte Nutzungsdaten über diesen Rechner übermitteln"
+    ),
+    "&Allow": "&Übermittlung erlauben",
+    "&Not now": "&Nicht jetzt entscheiden",
+    "&Deny": "&Übermittlung verbieten",
     "&More": "&Weitere Möglichkeiten",
     "Events per minute": "Ereignisse je Minute (angenommen und zugestellt)",
     "accepted": "entgegengenommen",

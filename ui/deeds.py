@@ -17,6 +17,8 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QMenu, QWidget
 
 from agent.door import Door, Sent, Status
+from agent.door.apps import AllowApp, DenyApp, NotNow, Outcome, ResumeApp
+from agent.door.asking import Request
 from tracking.errors import Fault
 from ui.bridge import Commands, StatusBridge
 from ui.language import tr
@@ -38,10 +40,12 @@ class Deeds(QObject):
 
     Signals:
         said: A sentence about how a deed ended, and its tone.
+        unanswered: An answer about this app could not be given.
 
     """
 
     said = Signal(str, str)
+    unanswered = Signal(str)
 
     def __init__(
         self,
@@ -60,15 +64,15 @@ class Deeds(QObject):
         self.settings_file = ""
 
     def pause(self, for_s: float | None) -> None:
-        """Stop sending for some time, or until the person resumes."""
-        self._ask(lambda door: door.pause(for_s), tr("Paused."))
+        """Pause sending for some time, or until the person resumes; what is reported is kept."""
+        self._ask(lambda door: door.pause(for_s), tr("Sending paused; events are kept."))
 
     def pause_until_tomorrow(self) -> None:
         """Stop sending until the next day begins."""
         self.pause(until_tomorrow_s(round(time.time() * 1000)))
 
     def resume(self) -> None:
-        """End a pause."""
+        """End a pause of sending."""
         self._ask(lambda door: door.resume(), tr("Sending again."))
 
     def retry(self) -> None:
@@ -79,6 +83,44 @@ class Deeds(QObject):
         """Start a collector on this computer."""
         self._ask(lambda door: door.keep_here(), tr("Keeping events on this computer."))
 
+    def allow(self, app_id: str) -> None:
+        """Let an app report from now on."""
+        self._about(app_id, AllowApp(app_id=app_id), tr("{name} may report."))
+
+    def not_now(self, app_id: str) -> None:
+        """Leave an app waiting, and ask no more about it."""
+        self._about(
+            app_id,
+            NotNow(app_id=app_id),
+            tr("{name} waits, and you are not asked again. To answer: homing apps."),
+        )
+
+    def deny(self, app_id: str) -> None:
+        """Drop what an app reports from now on."""
+        self._about(
+            app_id,
+            DenyApp(app_id=app_id),
+            tr("{name} is denied: what it reports is dropped, not kept."),
+        )
+
+    def resume_apps(self) -> None:
+        """End the pause of all apps."""
+        self._ask(lambda door: door.ask(ResumeApp()), tr("The apps are heard again."))
+
+    def _about(self, app_id: str, request: Request[Outcome], sentence: str) -> None:
+        """Give an answer about an app; the sentence is a translated format with its name."""
+        name = plain(app_id, 64)
+
+        def done(said: object) -> None:
+            note = plain(said.note, 200) if isinstance(said, Outcome) else ""
+            self.said.emit(f"{sentence.format(name=name)} {note}".rstrip(), "good")
+
+        def failed(fault: Fault) -> None:
+            self.unanswered.emit(app_id)
+            self._failed(fault)
+
+        self._commands.ask(lambda door: door.ask(request), done, failed)
+
     def act(self, action: Action) -> None:
         """Do what the window's main button says."""
         match action:
@@ -86,6 +128,8 @@ class Deeds(QObject):
                 self.resume()
             case "retry":
                 self.retry()
+            case "resume_apps":
+                self.resume_apps()
             case "keep":
                 self.keep_here()
             case "":

@@ -43,11 +43,11 @@ class StatusHeader(Card):
 
         self.action = Button(main=True)
         self.action.clicked.connect(self._act)
-        self.pause = Button(tr("&Pause"))
+        self.pause = Button(tr("&Pause sending"))
         pause_menu = QMenu(self.pause)
         fill_pause_menu(pause_menu, deeds)
         self.pause.setMenu(pause_menu)
-        self.pause.setToolTip(tip(tr("Pause and resume: Ctrl+P")))
+        self.pause.setToolTip(tip(tr("Pause sending, and resume: Ctrl+P. Events are kept.")))
         self.action.setToolTip(tip(tr("Retry: F5. Resume: Ctrl+P")))
         self.more = Button(tr("&More"))
         more_menu = QMenu(self.more)

@@ -6,16 +6,18 @@ is switched off. Both rules are fed with the time, so tests choose it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from agent.door import Health, Status
+from agent.door import AppStatus, Health, Status
 
 #: How long a new state must have held before the icon shows it, seconds (TimeToVisible).
 SETTLE_S: dict[Health, float] = {"live": 1.0, "offline": 5.0, "attention": 2.0, "paused": 0.0}
 
 NOTIFY_AFTER_S = 10.0  #: What heals itself within this time, nobody needs to know.
 QUIET_S = 3600.0  #: The same cause is not told twice within this time.
+ASK_AGAIN_S = 60.0  #: Between two questions that pop up.
+MOST_TOLD = 1_000  #: Apps whose question is remembered as told.
 
 
 @dataclass(slots=True)
@@ -85,6 +87,38 @@ class Urgent:
             if code not in self._told_s and now_s - since < NOTIFY_AFTER_S
         ]
         return min(waits) if waits else None
+
+
+@dataclass(slots=True)
+class Asked:
+    """Decides which app's question is told although the window is shut: each once, not too many.
+
+    An app that invents ids must not make a desktop flicker: one is told at a time, and the next
+    not within ``ASK_AGAIN_S``; of those that came meanwhile the newest is told, for the others
+    wait in the window.
+    """
+
+    _told: dict[str, None] = field(default_factory=dict)  # in the order in which they were
+    _last_s: float | None = None
+    _waits: bool = False
+
+    def feed(self, asking: Sequence[AppStatus], now_s: float) -> list[AppStatus]:
+        """Return the app to tell of now, usually none."""
+        new = [app for app in asking if app.app_id not in self._told]
+        self._waits = bool(new)
+        if not new or (self._last_s is not None and now_s - self._last_s < ASK_AGAIN_S):
+            return []
+        self._told.update(dict.fromkeys(app.app_id for app in new))
+        while len(self._told) > MOST_TOLD:
+            del self._told[next(iter(self._told))]
+        self._last_s, self._waits = now_s, False
+        return [new[-1]]
+
+    def due_s(self, now_s: float) -> float | None:
+        """Return in how many seconds one has to be told, or ``None``."""
+        if not self._waits or self._last_s is None:
+            return None
+        return max(0.0, ASK_AGAIN_S - (now_s - self._last_s))
 
 
 def _causes(status: Status) -> Iterable[tuple[str, str]]:

@@ -19,10 +19,11 @@ from PySide6.QtWidgets import QMenu, QSystemTrayIcon
 
 from agent.door import Health, Status
 from ui import views
+from ui.asking import told, waiting
 from ui.deeds import Deeds, fill_common_menu, fill_pause_menu
 from ui.language import tr
 from ui.marks import mark_icon
-from ui.steady import SteadyState, Urgent
+from ui.steady import Asked, SteadyState, Urgent
 from ui.words import menu_text, plain
 
 WATCHER = "org.kde.StatusNotifierWatcher"
@@ -61,6 +62,7 @@ class Tray(QObject):
         self._clock = clock
         self._steady = SteadyState()
         self._urgent = Urgent()
+        self._asked = Asked()
         self._status: Status | None = None
         self._gone: str | None = None
         self._mark: Health = "offline"
@@ -71,9 +73,10 @@ class Tray(QObject):
         self.sentence.setEnabled(False)
         self.menu.addSeparator()
         self.menu.addAction(tr("&Open"), open_window)
-        self._pause_menu = self.menu.addMenu(tr("&Pause"))
+        self.question = self.menu.addAction("", open_window)
+        self._pause_menu = self.menu.addMenu(tr("&Pause sending"))
         fill_pause_menu(self._pause_menu, deeds)
-        self.resume = self.menu.addAction(tr("&Resume"), deeds.resume)
+        self.resume = self.menu.addAction(tr("&Resume sending"), deeds.resume)
         fill_common_menu(self.menu, deeds)
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
@@ -121,10 +124,16 @@ class Tray(QObject):
         self._pause_menu.menuAction().setVisible(not view.paused)
         self.resume.setVisible(view.paused)
         waits = [self._steady.due_s(now)]
+        asking = waiting(self._status) if self._gone is None else []
+        self.question.setVisible(bool(asking))
+        if asking:
+            self.question.setText(tr("&Answer: {name}…", name=menu_text(asking[0].app_id)))
         if self._status is not None and self._gone is None:
             for sentence in self._urgent.feed(self._status, now):
                 self._notify(sentence)
-            waits.append(self._urgent.due_s(now))
+            for app in self._asked.feed(asking, now):
+                self._notify(told(app))
+            waits += [self._urgent.due_s(now), self._asked.due_s(now)]
         self._paint()
         due = [wait for wait in waits if wait is not None]
         if due:

@@ -30,10 +30,11 @@ from ui.words import (
 )
 
 Tone = Literal["plain", "good", "bad", "muted"]
-Action = Literal["", "retry", "resume", "keep"]
+Action = Literal["", "retry", "resume", "resume_apps", "keep"]
 
 SENTENCE_CHARS = 300  #: The agent's sentence may hold a reason; it wraps, so it may be longer.
 NOTICES_SHOWN = 5
+ASKED = "apps.pending"  #: The notice whose question :mod:`ui.question` asks itself.
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,14 @@ def _waiting(status: Status | None, now_ms: int, gone: str | None) -> HeaderView
 
 
 def _action(status: Status) -> tuple[Action, str]:
-    if status.pause is not None or status.sentence.state == "paused":
-        return "resume", tr("&Resume")
+    if status.every_app is not None:
+        if status.every_app.consent == "paused":
+            return "resume_apps", tr("&Resume the apps")
+        return "", ""  # DO_NOT_TRACK, or the settings: no button of ours undoes that
+    if status.pause is not None:
+        return "resume", tr("&Resume sending")
+    if status.sentence.state == "paused":
+        return "", ""  # each app was denied or paused for itself
     if status.keeping == "offered":
         return "keep", tr("&Keep it on this computer")
     if any(link.state in {"waiting", "parked"} for link in status.links):
@@ -149,8 +156,9 @@ def _pause_words(status: Status, now_ms: int) -> str:
     assert status.pause is not None
     why = plain(status.pause.reason)
     if status.pause.until_ms is None:
-        return tr("Paused until you resume: {why}", why=why)
-    return tr("Paused until {clock}: {why}", clock=moment(status.pause.until_ms, now_ms), why=why)
+        return tr("Sending paused until you resume: {why}", why=why)
+    until = moment(status.pause.until_ms, now_ms)
+    return tr("Sending paused until {clock}: {why}", clock=until, why=why)
 
 
 def tiles(status: Status | None) -> tuple[Tile, ...]:
@@ -210,7 +218,8 @@ def notices(status: Status | None) -> tuple[NoticeView, ...]:
     if status is None:
         return ()
     grave = {"error": 0, "warning": 1, "info": 2}
-    ranked = sorted(status.notices, key=lambda notice: grave.get(notice.severity, 0))
+    told = [notice for notice in status.notices if notice.code != ASKED]
+    ranked = sorted(told, key=lambda notice: grave.get(notice.severity, 0))
     return tuple(
         NoticeView(notice.code, plain(notice.text, SENTENCE_CHARS), notice.severity)
         for notice in ranked[:NOTICES_SHOWN]
@@ -229,7 +238,7 @@ def tray(status: Status | None, gone: str | None = None) -> TrayView:
         state=status.sentence.state,
         sentence=text or name,
         tooltip=f"Homing: {tooltip or name}",
-        paused=status.pause is not None or status.sentence.state == "paused",
+        paused=status.pause is not None,
     )
 
 

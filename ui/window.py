@@ -40,6 +40,7 @@ from ui.panels import (
     TilesRow,
     UsersPanel,
 )
+from ui.question import QuestionBar
 from ui.tables import SlimBar
 from ui.theme import themed
 
@@ -84,6 +85,7 @@ class Window(QWidget):
         self.setMinimumSize(360, 480)
 
         self.header = StatusHeader(deeds)
+        self.question = QuestionBar(deeds)
         self.notices = NoticesPanel()
         self.tiles = TilesRow()
         self.rate = RatePanel()
@@ -140,7 +142,7 @@ class Window(QWidget):
         self._page = QVBoxLayout(page)
         self._page.setContentsMargins(14, 14, 14, 14)
         self._page.setSpacing(10)
-        for part in (self.header, self.notices, self.tiles):
+        for part in (self.header, self.question, self.notices, self.tiles):
             self._page.addWidget(part)
         self._lanes: list[QVBoxLayout] = []
         lanes = QHBoxLayout()
@@ -228,7 +230,8 @@ class Window(QWidget):
 
     def _order_tabs(self, cards: Sequence[QWidget]) -> None:
         """Tab goes through the page as the eye does: the head, then column by column."""
-        stops: list[QWidget] = [self.header.action, self.header.pause, self.header.more, self.tiles]
+        stops: list[QWidget] = [self.header.action, self.header.pause, self.header.more]
+        stops += [*self.question.stops(), self.tiles]
         inner: dict[QWidget, Sequence[QWidget]] = {
             self.rate: (self.rate.chart,),
             self.events: (self.events.newer, self.events.view, *self.events.command.stops()),
@@ -244,6 +247,7 @@ class Window(QWidget):
         now = now_ms()
         status = self._status
         self.header.show_view(views.header(status, now, self._gone))
+        self.question.show_status(None if self._gone else status, now)
         self.notices.show_status(status, self._hint)
         self.tiles.show_status(status)
         self.rate.show_status(status)

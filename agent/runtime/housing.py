@@ -25,6 +25,8 @@ from agent.runtime.report import Board
 from agent.settings import Settings
 from tracking.errors import Fault, RequestFault
 
+HERE = "the far end on this computer"  #: Where apps go that have no other, as a person reads it.
+
 
 class Housing:
     """Offers, starts and supervises the embedded far end; aims the view at the one there is.
@@ -121,7 +123,7 @@ class Housing:
 
     def far_ends(self) -> tuple[str, ...]:
         """Return where apps without a far end of their own go; empty if nowhere."""
-        return ("the far end on this computer",) if self.keeper is not None else ()
+        return (HERE,) if self.keeper is not None else ()
 
     def welcome(self, app_id: str, name: str) -> None:
         """Take an app in that was allowed a moment ago; without a far end here it waits."""
@@ -147,6 +149,7 @@ class Housing:
         if self.keeper is not None:
             return
         self.board.keeping = "starting"
+        self.board.strangers_go_to = self.board.strangers_go_to or HERE
         self.seat(APP_ID, APP_NAME)
 
         def post(news: KeeperNews) -> None:

@@ -91,6 +91,7 @@ class Seating:
                 self.seat(app_id, self.consents.name_of(app_id, app_id), "")
         self._seat_forgotten()
         self._choose_default()
+        self.board.strangers_go_to = next(iter(self.far_ends("")), "")
         for app_id in tuple(self.desks):
             if self.far_ends(app_id):
                 self.depart(app_id)

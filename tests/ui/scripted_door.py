@@ -14,11 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 import msgspec
 
 from agent.door import (
+    AppStatus,
     Check,
     Passing,
     Pause,
@@ -28,7 +29,11 @@ from agent.door import (
     Status,
     WireEntry,
 )
+from agent.door.apps import Outcome
+from agent.door.asking import Request
 from tracking.errors import AgentGone, Fault
+
+T = TypeVar("T")
 
 
 def now_ms() -> int:
@@ -45,6 +50,23 @@ def snapshot(pending: int = 0, **changes: object) -> Status:
         sentence=Sentence(state="live", text="Everything is delivered.", since_ms=now_ms()),
         default_app="acme",
         address="/tmp/agent.sock",
+    )
+    return msgspec.structs.replace(base, **changes)
+
+
+def knocker(app_id: str = "acme-recorder", **changes: object) -> AppStatus:
+    """Return an app that nobody allowed and that knocks."""
+    base = AppStatus(
+        app_id=app_id,
+        name=app_id,
+        consent="pending",
+        consent_from="not asked yet",
+        asking=True,
+        knocks=2,
+        offered=5,
+        executable="/opt/acme/recorder",
+        pid=4711,
+        first_knock_ms=now_ms(),
     )
     return msgspec.structs.replace(base, **changes)
 
@@ -108,6 +130,13 @@ class ScriptedDoor:
 
     def status(self) -> Status:
         return self.now
+
+    def ask(self, request: Request[T]) -> T:
+        self._asked(type(request).__name__, msgspec.to_builtins(request))
+        app_id = getattr(request, "app_id", None)
+        apps = tuple(app for app in self.now.apps if app.app_id != app_id)
+        self.say(msgspec.structs.replace(self.now, apps=apps))
+        return cast(T, Outcome(note="As you said."))
 
     def watch(
         self,
@@ -232,6 +261,9 @@ def serve(state_dir: str, *flags: str) -> int:
                     state, text = rest
                     sentence = Sentence(state=state, text=text, since_ms=now_ms())
                     door.say(msgspec.structs.replace(door.now, sentence=sentence))
+                case "knock":
+                    apps = tuple(knocker(app_id) for app_id in rest)
+                    door.say(msgspec.structs.replace(door.now, apps=apps))
                 case "event":
                     door.pass_by(event(1, name=rest[0]))
                 case "vanish":

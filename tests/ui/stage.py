@@ -14,7 +14,7 @@ from ui.bridge import Commands, EventsBridge, StatusBridge
 from ui.deeds import Deeds
 from ui.window import Window, now_ms
 
-STATES = ["full", "offline", "attention", "paused", "empty", "hostile"]
+STATES = ["full", "offline", "attention", "paused", "asked", "empty", "hostile"]
 
 
 class Stage:

@@ -43,15 +43,15 @@ def test_the_tray_shows_the_state_and_its_menu_does_what_it_says(
     sizes = {pixmap[0] for pixmap in item.facts()["IconPixmap"]}
     assert {16, 22, 32, 64} <= sizes
     assert list(item.entries()) == [
-        "Everything is delivered.", "", "Open", "Pause", "For 1 hour", "Until tomorrow",
+        "Everything is delivered.", "", "Open", "Pause sending", "For 1 hour", "Until tomorrow",
         "Until I resume", "Send a test event", "Settings file", "Quit",
     ]  # fmt: skip
     assert item.entries()["Everything is delivered."][1]["enabled"] is False
 
     item.choose("For 1 hour")
     assert face.hear("asked", "pause") == ["asked", "pause", 3600.0]
-    eventually("the pause to show", lambda: "Resume" in item.entries())
-    item.choose("Resume")
+    eventually("the pause to show", lambda: "Resume sending" in item.entries())
+    item.choose("Resume sending")
     face.hear("asked", "resume")
     item.choose("Send a test event")
     assert face.hear("asked", "send")[2] == "homing.test"
@@ -152,3 +152,24 @@ def test_an_old_tray_shows_the_icon_and_a_click_opens_the_window(place: Desktop)
     eventually("the window", lambda: place.windows("Homing"))
     face.process.send_signal(signal.SIGINT)
     assert face.hear("exit") == ["exit", 0]
+
+
+@pytest.mark.parametrize("flags", [(), ("attached",)], ids=["hosted", "attached"])
+def test_an_app_that_knocks_is_told_once_and_answered_in_the_window(
+    place: Desktop, host: TrayHost, flags: tuple[str, ...]
+) -> None:
+    place.start_window_manager()
+    face = start(place, *flags)
+    item = place.item(host)
+    face.say("knock", "<b>acme</b>")
+    (note,) = eventually("the notification", lambda: host.notes, 20)
+    assert note[4].startswith("&lt;b&gt;acme&lt;/b&gt; (/opt/acme/recorder) wants to report usage")
+    assert not place.windows("Homing")  # it never steals the focus, nor opens a window
+    eventually("the entry", lambda: "Answer: <b>acme</b>…" in item.entries())
+    face.say("knock")
+    face.say("knock", "<b>acme</b>")
+    item.choose("Answer: <b>acme</b>…")
+    (window,) = eventually("the window", lambda: place.windows("Homing"))
+    place.ask(["xdotool", "windowactivate", "--sync", window, "key", "alt+n"])
+    assert face.hear("asked", "NotNow")[2] == {"app_id": "<b>acme</b>"}
+    assert len(host.notes) == 1  # never twice for the same app

@@ -75,11 +75,11 @@ def test_the_icon_settles_though_nothing_new_is_heard(
 
 def test_the_menu_offers_pause_or_resume_never_both(tray: Tray) -> None:
     tray.show_status(snapshot())
-    assert entries(tray)[1:4] == ["&Open", "&Pause", "Send a &test event"]
+    assert entries(tray)[1:4] == ["&Open", "&Pause sending", "Send a &test event"]
     pause = Pause(reason="you asked", since_ms=0)
     tray.show_status(snapshot(pause=pause, sentence=Sentence(state="paused", text="Paused.")))
     assert entries(tray) == [
-        "Paused.", "&Open", "&Resume", "Send a &test event", "&Settings file", "&Quit",
+        "Paused.", "&Open", "&Resume sending", "Send a &test event", "&Settings file", "&Quit",
     ]  # fmt: skip
 
 

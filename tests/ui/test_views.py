@@ -60,7 +60,7 @@ def test_a_lost_agent_is_waited_for_and_what_is_shown_is_called_old() -> None:
 def test_a_pause_tells_its_own_cause_and_end() -> None:
     pause = Pause(reason="metered network", since_ms=NOW, until_ms=None)
     view = views.header(snapshot(sentence=said("paused"), pause=pause), NOW)
-    assert "Paused until you resume: metered network" in view.details
+    assert "Sending paused until you resume: metered network" in view.details
 
 
 def test_more_errors_are_bad_and_fewer_are_good() -> None:
