@@ -46,6 +46,10 @@ class TooDeep(Exception):
     """A value is nested deeper than anybody looks."""
 
 
+#: What says that a text cannot be looked at to its end: too deep, or half a sign in a string.
+UNREADABLE: Final = (TooDeep, RecursionError, msgspec.MsgspecError, UnicodeError)
+
+
 class Step(msgspec.Struct, frozen=True):
     """One step of a path.
 

@@ -385,4 +385,8 @@ _DECODER: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 def _decode(payload: bytes) -> dict[str, Any]:
-    return _DECODER.decode(payload)
+    """Return a payload's properties; none if one is a number that nobody could compute with."""
+    try:
+        return _DECODER.decode(payload)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return {}

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from agent.rules.json_edit import TooDeep, each_text, edit, parse_path
+from agent.rules.json_edit import UNREADABLE, each_text, edit, parse_path
 
 Reach: TypeAlias = Literal["errors", "all", "off"]
 
@@ -73,7 +73,7 @@ class MachineRule:
         """Return an event (one JSON object) without them; None if it is nested too deeply."""
         try:
             return edit(raw, _EVERY_MEMBER, lambda value: each_text(value, self.text))
-        except (TooDeep, RecursionError):
+        except UNREADABLE:
             return None
 
 

@@ -36,8 +36,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 from agent.rules.json_edit import (
+    UNREADABLE,
     Step,
-    TooDeep,
     each_key,
     each_text,
     edit,
@@ -145,7 +145,7 @@ class Rule:
                     changed = each_key(changed, act.key)
                 if changed is not None and changed is not raw:
                     changed = _with_word(raw, changed)
-        except (_DropEvent, TooDeep, RecursionError):
+        except (_DropEvent, *UNREADABLE):
             return None  # invariant 3
         return changed
 

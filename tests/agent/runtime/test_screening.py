@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.rules.machine_names import MachineNames
+from agent.rules.machine_names import MachineNames, MachineRule
 from agent.rules.redaction import read_rule
 from agent.runtime.screening import MACHINE, Screening, kept_key
 from tests.agent.rules.test_redaction import rule
@@ -216,3 +216,9 @@ def test_an_event_that_grew_beyond_its_limit_is_dropped() -> None:
     screening = Screening([one])
     assert screening.events("acme", said) == ()
     assert screening.dropped == {"grows": 1}
+
+
+def test_half_a_sign_is_no_way_around_a_rule() -> None:
+    raw = rb'{"more":"x\ud800"}'
+    assert rule(pattern="x").apply(raw, "bucket", str) is None
+    assert MachineRule(NAMES).apply(raw) is None
