@@ -145,6 +145,8 @@ def _link(link: LinkStatus, status: Status, now_ms: int) -> LinkView:
     ]
     if link.reason and link.state != "live":
         rows.append(Row(tr("Reason"), plain(link.reason, 200), about=plain(link.code)))
+    if link.note:
+        rows.append(Row(tr("Note"), plain(link.note, 200)))
     if link.state == "waiting" and link.next_try_ms is not None:
         rows.append(Row(tr("Next try"), until(link.next_try_ms, now_ms)))
     rows += [

@@ -142,5 +142,5 @@ def _refused(status: int, said: str) -> Refused:
     return Refused(
         f"the far end refuses the key: {said}",
         status=status,
-        advice="Check the key of this upstream, then `homing upstreams retry`.",
+        advice="Check the key of this upstream: homing upstreams key APP NAME",
     )

@@ -117,6 +117,7 @@ class HttpLink:
         self._context: ssl.SSLContext | None = None
         self._inbox: deque[_Ask] = deque()
         self._unwanted = 0  # questions up to this one were cancelled
+        self._renewed = False  # the key may be another one
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._wake_in, self._wake_out = socket.socketpair()
@@ -150,6 +151,10 @@ class HttpLink:
         """
         self._unwanted = max(self._unwanted, number)
         self._wake()
+
+    def renew(self) -> None:
+        """Ask for the key again before the next question."""
+        self._renewed = True
 
     def stop(self, within_s: float = 2.0) -> bool:
         """End the thread; tell whether it did end within ``within_s``."""
@@ -225,6 +230,8 @@ class HttpLink:
             self._post(Answered(ask.number, answer, int(time.time() * 1000), peer))
 
     def _answer(self, ask: _Ask) -> Answer:
+        if self._renewed:
+            self._renewed, self._key = False, None
         if self._key is None:
             self._key = self._ask_key()
         question = ask.make(self._key)

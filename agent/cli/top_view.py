@@ -252,7 +252,8 @@ def _link(link: LinkStatus, links: Sequence[LinkStatus], now_ms: int) -> list[Te
     if link.last_ack_ms is not None:
         ack = f", last ack {span((now_ms - link.last_ack_ms) / 1000)} ago"
     moved = f"sent {size(link.sent_bytes)}, received {size(link.received_bytes)}"
-    second = Text(visible(link.reason), style="yellow") if link.reason else Text(latency + ack)
+    why = link.reason or link.note
+    second = Text(visible(why), style="yellow") if why else Text(latency + ack)
     return [first, second, Text(moved, style=QUIET)]
 
 

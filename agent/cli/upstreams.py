@@ -28,6 +28,8 @@ TAKES = {
     "switch": ("APP",),
     "drop": ("APP", "NAME"),
     "move": ("APP", "NAME"),
+    "key": ("APP", "NAME"),
+    "forget-key": ("APP", "NAME"),
 }  #: Action → the words behind it.
 NEED_TO = ("switch", "move")
 
@@ -39,7 +41,8 @@ def declare(_name: str, parser: Parser) -> None:
         nargs="?",
         default="list",
         type=one_of(*TAKES),
-        help="list (default), compare APP, switch APP, drop APP NAME, move APP NAME",
+        help="list (default), compare APP, switch APP, drop APP NAME, move APP NAME,"
+        " key APP NAME, forget-key APP NAME",
     )
     parser.add_argument("words", nargs="*", metavar="APP NAME", type=text, help="of an action")
     parser.add_argument("--to", metavar="OTHER", type=text, help="switch, move: to which upstream")
@@ -69,6 +72,10 @@ def upstreams(args: argparse.Namespace, shell: Shell) -> int:
             return _switch(args, shell)
         case "drop":
             return _drop(args, shell)
+        case "key" | "forget-key":
+            from agent.cli.upstream_key import change
+
+            return change(args, shell)
     return _move(args, shell)
 
 

@@ -33,6 +33,7 @@ from agent.door.network import (
 )
 from agent.door.reconciliation import ReadReconciliation, Reconcile
 from agent.door.redaction import ListRules, ReloadRules, TryRule
+from agent.door.upstream_keys import ForgetUpstreamKey, KeepUpstreamKey
 from agent.door.upstreams import CompareUpstreams, DropUpstream, MoveUpstream
 from agent.door.wire import ReadWire
 from agent.door.your_data import (
@@ -75,6 +76,8 @@ TABLE: tuple[Line, ...] = (
     Line("upstreams/compare", CompareUpstreams, reads=True),
     Line("upstreams/drop", DropUpstream),
     Line("upstreams/move", MoveUpstream),
+    Line("upstreams/key", KeepUpstreamKey),
+    Line("upstreams/forget-key", ForgetUpstreamKey),
     Line("lint/shapes", ListShapes, reads=True),
     Line("lint/marks", ReadMarks, reads=True),
     Line("lint/forget", ForgetShapes),

@@ -113,6 +113,10 @@ class Posting:
         """End the thread; may take a moment."""
         self.link.stop()
 
+    def renew(self) -> None:
+        """Hear that the key may be another one."""
+        self.link.renew()
+
     def begin(self, now_s: float) -> None:
         """Go for the first time since the program's start, when what was kept allows it."""
         if self.endpoint:
@@ -353,7 +357,7 @@ def make_posting(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> P
         if token is None:
             raise SecretFault(
                 f"nobody gave the upstream {way.upstream} its key",
-                advice="Name a file with key_file, or save the key in the keyring.",
+                advice=f"homing upstreams key {desk.app_id} {way.upstream}",
             )
         dock.wire.masks.add(token.text)
         return token.text

@@ -106,3 +106,21 @@ def test_entries_name_the_port_even_where_an_address_does_not() -> None:
     assert token_entry("homing", "https://a.b") == "homing:data:https://a.b:443"
     assert token_entry("homing", "http://[::1]:7780") == "homing:data:http://[::1]:7780"
     assert credential_name("http://[::1]:7780") == "homing-data-http-__1-7780"
+
+
+def test_a_bucket_key_and_a_data_token_of_one_origin_are_two_secrets(
+    with_ring: Secrets, ring: Ring, state: Path
+) -> None:
+    with_ring.keep_token(HOST, "notes", "dat1_canary")
+    with_ring.keep_token(f"{HOST}/base", "notes", "trKEY", what="bucket")
+    assert ring.entries["homing:bucket:https://stats.example.org:443", "notes"] == "trKEY"
+    data, key = with_ring.token(HOST, "notes"), with_ring.token(HOST, "notes", what="bucket")
+    assert data is not None
+    assert key is not None
+    assert (data.text, key.text) == ("dat1_canary", "trKEY")
+    assert with_ring.token("https://evil.example.org", "notes", what="bucket") is None
+    with pytest.raises(SecretFault, match="which key_file names"):
+        with_ring.token(HOST, "notes", file=state / "none", what="bucket")
+    assert with_ring.forget_token(HOST, "notes", what="bucket")
+    assert with_ring.token(HOST, "notes", what="bucket") is None
+    assert with_ring.token(HOST, "notes") is not None
