@@ -121,6 +121,9 @@ def _forget(places: Places, settings: Settings, shell: Shell, told: Wiped) -> No
             for origin in {upstream.data_api for upstream in app.upstreams} - {""}:
                 if secrets.forget_token(origin, app.id):
                     told.removed.append(f"token of {app.id} for {origin}: keyring")
+            for far_end in {way.endpoint for way in app.ways if way.language == "bucket"}:
+                if secrets.forget_token(far_end, app.id, what="bucket"):
+                    told.removed.append(f"Bucket key of {app.id} for {far_end}: keyring")
         logins = ProxyKeys(service=places.keyring_service, env=shell.env).forget_all()
         told.removed.extend(f"login for the proxy {place}: keyring" for place in sorted(logins))
     except (Fault, OSError) as fault:

@@ -129,8 +129,12 @@ def _links(core: Core) -> Iterator[Check]:
     now_ms = core.means.wall_ms()
     for delivery in core.departures.ways.values():
         link = delivery.status(now_ms, core.means.mono_s())
-        title = f"Far end of {link.app_id}"
-        if link.state == "live":
+        several = len(core.departures.of(link.app_id)) > 1
+        title = f"Far end of {link.app_id}" + (f": {link.upstream}" if several else "")
+        if link.state == "idle" and not link.code and core.board.pause is None:
+            evidence = f"{link.endpoint}: nothing to send yet"
+            yield Check(code="link", title=title, verdict="ok", evidence=evidence)
+        elif link.state == "live":
             latency = (
                 "" if link.latency_ms is None else f", last round trip {link.latency_ms:.0f} ms"
             )
