@@ -136,3 +136,13 @@ def test_an_empty_wire_says_so(desk: Any) -> None:
     assert desk.said == "Nothing has left this machine yet.\n"
     assert desk.run("wire", "--app", "acme-notes") == 0
     assert desk.said == "Nothing has left this machine for acme-notes yet.\n"
+
+
+def test_a_link_that_works_otherwise_than_it_should_says_how(
+    desk: Any, status_of: Callable[..., Status]
+) -> None:
+    (link,) = desk.door.now.links
+    note = "over HTTP (WebSocket blocked: cut)"
+    desk.door.now = status_of(links=(msgspec.structs.replace(link, note=note),))
+    assert desk.run("status") == 0
+    assert note in desk.said

@@ -294,7 +294,7 @@ WORDS = st.text(
 ).filter(lambda text: text.strip() != "" and not text.startswith('"'))
 SCALARS = st.one_of(
     st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False),
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20),
 )  # fmt: skip
 PAYLOADS = st.dictionaries(WORDS, SCALARS, max_size=6)
 
