@@ -35,10 +35,11 @@ from agent.rules.proxies import (
     from_pac,
     parse_proxy,
 )
-from tracking.errors import Fault
+from tracking.errors import Fault, LoginWanted
 
 KEEP_S = 300.0  #: What a script or a desktop said is asked again after so long.
 PROGRAM_S = 2.0  #: For `gsettings` and `scutil`, which answer in 20 ms.
+REFUSED_S = 3600.0  #: A login that was refused is not sent again for so long.
 ASK_PORTAL_S = 5.0  #: A far end's host is asked for a portal at most so often.
 
 
@@ -65,6 +66,7 @@ class Atlas:
     portal_check: bool = False
     script: Script = field(default_factory=Script)
     _kept: dict[object, tuple[float, object]] = field(default_factory=dict)
+    _refused: dict[str, tuple[float, Login]] = field(default_factory=dict)
     _portals: dict[str, tuple[float, str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -127,7 +129,35 @@ class Atlas:
         return self._script(said.pac, said.source) if said.pac else said
 
     def login(self, proxy: Proxy) -> Login | None:
-        """Return who we are to a proxy; raises :class:`SecretFault` if the keyring is locked."""
+        """Return who we are to a proxy, None for nobody.
+
+        Raises:
+            SecretFault: The keyring is locked.
+            LoginWanted: The proxy refused this very login within the last hour: a password that
+                is repeated by machine, with each change of the network, locks accounts.
+
+        """
+        found = Login.parse(proxy.credentials) if proxy.credentials else self._login_of(proxy)
+        at, refused = self._refused.get(proxy.place, (0.0, None))
+        if found is not None and found == refused and time.monotonic() - at < REFUSED_S:
+            raise LoginWanted(
+                f"the proxy {proxy.host} refused the login",
+                advice="Run `homing network proxy-login`.",
+            )
+        return found
+
+    def refused(self, proxy: Proxy, login: Login) -> None:
+        """Remember that a proxy refused a login, and look for another one next time."""
+        with self._lock:
+            self._refused[proxy.place] = time.monotonic(), login
+            self._kept.pop(("login", proxy.place), None)
+
+    def login_changed(self) -> None:
+        """A person said who we are: whatever was refused before may be tried."""
+        self._refused.clear()
+        self.changed()
+
+    def _login_of(self, proxy: Proxy) -> Login | None:
         known = self._recall(("login", proxy.place))
         if isinstance(known, Login):
             return known
@@ -137,7 +167,7 @@ class Atlas:
         return found
 
     def changed(self) -> None:
-        """Forget what was found: the network, a login or a desktop's settings changed."""
+        """Forget what was found: the network changed, and with it perhaps everything."""
         with self._lock:
             self._kept.clear()
             self._portals.clear()

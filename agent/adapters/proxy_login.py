@@ -51,6 +51,7 @@ def lay_through(
     *,
     dial: Callable[[], socket.socket],
     login: Callable[[], Login | None],
+    refused: Callable[[Login], None],
 ) -> socket.socket:
     """Return a socket on which ``address`` listens, laid through the proxy by CONNECT.
 
@@ -60,6 +61,7 @@ def lay_through(
         patience: Covers everything.
         dial: Connects to the proxy; called a second time to answer a challenge.
         login: Who we are to it, None for nobody; asked only if the proxy asks.
+        refused: Hears of a login that the proxy refused.
 
     Raises:
         ProxyFault: It cannot, or does not speak HTTP.
@@ -73,11 +75,13 @@ def lay_through(
     sock, head, status = _ask(proxy, target, "", patience, dial)
     if status == 407:
         sock.close()
-        known = Login.parse(proxy.credentials) if proxy.credentials else login()
+        known = login()
         answer = _answer(proxy, target, CHALLENGE.findall(head), known)
         sock, head, status = _ask(proxy, target, answer, patience, dial)
         if status in (401, 407):  # tinyproxy says 401 to a wrong password, 407 to none
             sock.close()
+            if known is not None:
+                refused(known)
             raise LoginWanted(f"the proxy {proxy.host} refused the login", advice=ADVICE)
     if 200 <= status < 300:
         return sock

@@ -106,6 +106,7 @@ def _laid(
                 mine,
                 dial=partial(_to_proxy, proxy, mine, resolve),
                 login=partial(atlas.login, proxy),
+                refused=partial(atlas.refused, proxy),
             )
         except Unreachable as fault:
             last = fault

@@ -26,7 +26,7 @@ from agent.adapters.http_wire import HttpWire, Question, peer_of
 from agent.adapters.pac import shake_hands
 from agent.adapters.patience import Patience, as_fault
 from agent.adapters.portal import explained
-from agent.adapters.proxy_login import lay_through
+from agent.adapters.proxy_login import Login, lay_through
 from agent.adapters.refusals import refusal
 from agent.adapters.roads import open_road
 from agent.adapters.route_watch import has_default, routes
@@ -215,13 +215,20 @@ def _through(
 ) -> socket.socket:
     mine = Patience(min(CONNECT_S, patience.until - time.monotonic()))
     began = time.monotonic()
+    asked: list[bool] = []
+
+    def login() -> Login | None:
+        asked.append(True)
+        return atlas.login(proxy)
+
     try:
         sock = lay_through(
             proxy,
             address,
             mine,
             dial=lambda: connect(proxy.host, proxy.port, mine, look_up_aside),
-            login=lambda: atlas.login(proxy),
+            login=login,
+            refused=lambda login: atlas.refused(proxy, login),
         )
     except Unreachable:
         raise
@@ -231,8 +238,8 @@ def _through(
         raise Stopped from fault
     steps.stack.callback(sock.close)
     took_ms = (time.monotonic() - began) * 1000
-    login = "with a login" if proxy.credentials or atlas.login(proxy) else "without a login"
-    evidence = f"the proxy {proxy.place} lays the road, {login}"
+    how = "with a login" if asked else "without a login"
+    evidence = f"the proxy {proxy.place} lays the road, {how}"
     steps.hops.append(Hop(name="connect", verdict="ok", evidence=evidence, took_ms=took_ms))
     steps.say("tcp", "skipped", "the proxy's business")
     return sock

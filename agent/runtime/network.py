@@ -129,7 +129,7 @@ class Network:
 
     def login_changed(self) -> None:
         """A person said who we are to a proxy: those who waited for that try at once."""
-        self.atlas.changed()
+        self.atlas.login_changed()
         departures, now_s = self.core.departures, self.core.means.mono_s()
         now_ms = self.core.means.wall_ms()
         for key, leaving in tuple(departures.ways.items()):

@@ -108,9 +108,14 @@ def test_a_proxy_is_gone_through_and_a_login_is_asked_for_kept_and_used(lab: Lab
             assert not file.is_file() or b"sesame-7" not in file.read_bytes(), file
 
 
-def test_a_proxy_without_a_login_is_gone_through_and_the_doctor_shows_every_hop(lab: Lab) -> None:
-    with proxy(lab) as address:
-        agent = lab.agent(f'[network]\nproxy = "{address}"\n')
+def test_the_proxies_of_a_script_are_tried_in_turn_and_the_doctor_shows_every_hop(lab: Lab) -> None:
+    script = lab.folder / "proxy.pac"
+    script.write_text(
+        "function FindProxyForURL(url, host) {"
+        f' return host === "far.example" ? "PROXY {THERE}:9; PROXY {THERE}:3128" : "DIRECT"; }}'
+    )
+    with proxy(lab):
+        agent = lab.agent(f'[network]\npac = "{script}"\n')
         agent.report()
         assert agent.delivered(2) < 10
         walk = doctor(agent)

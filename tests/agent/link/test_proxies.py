@@ -164,6 +164,33 @@ def test_a_refused_login_is_not_tried_again_and_none_is_said_to_be_wanted(
     assert "proxy-login" in fault.advice
 
 
+def test_the_same_wrong_password_is_not_sent_twice_however_often_the_network_changes(
+    raw_far_end: RawFarEnds,
+) -> None:
+    asked: list[bytes] = []
+    proxy = raw_far_end(guarded(BASIC, basic("me:right"), asked))  # type: ignore[arg-type]
+    logins = [Login("me", "wrong")]
+    atlas = Atlas(proxy=f"http://127.0.0.1:{proxy.port}", find_login=lambda _: logins[0])
+
+    def sent() -> int:
+        return sum(b"Proxy-Authorization" in request for request in asked)
+
+    for _ in range(3):
+        assert "refused the login" in str(road(atlas))
+        atlas.changed()
+    assert sent() == 1
+    logins[0] = Login("me", "wrong as well")
+    road(atlas)
+    assert sent() == 2
+    atlas.login_changed()
+    road(atlas)
+    assert sent() == 3, "a person said so again"
+    by_variable = Atlas(env={"https_proxy": f"http://me:wrong@127.0.0.1:{proxy.port}"})
+    for _ in range(2):
+        road(by_variable)
+    assert sent() == 4
+
+
 @pytest.mark.parametrize("offer", [b"NTLM", b"Negotiate\r\nProxy-Authenticate: NTLM", b""])
 def test_what_is_not_spoken_is_said_not_guessed(raw_far_end: RawFarEnds, offer: bytes) -> None:
     asked: list[bytes] = []
