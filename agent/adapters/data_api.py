@@ -260,7 +260,11 @@ class DataApi:
         self, method: str, question: str, well: Sequence[int], prefer: str = ""
     ) -> tuple[int, bytes]:
         address = self._address
-        patience = Patience(self._deadline_s)
+
+        def note(kind: str, direction: Literal["sent", "received"], said: bytes) -> None:
+            self._record(Exchange(direction, f"{kind} {said.split(b' ', 1)[0].decode()}", said, ""))
+
+        patience = Patience(self._deadline_s, note=note)
         sock = open_road(
             address, patience, context=lambda: client_context(self._ca_file), atlas=self._atlas
         )

@@ -21,6 +21,7 @@ import hashlib
 import socket
 import ssl
 from dataclasses import dataclass, field
+from typing import Any
 
 import h11
 
@@ -250,12 +251,27 @@ def _broken(exc: h11.RemoteProtocolError) -> str:
 
 
 def peer_of(sock: socket.socket) -> str:
-    """Return who is at the other end, as far as it has proved it: address, TLS, fingerprint."""
+    """Return who is at the other end, as far as it has proved it.
+
+    ``127.0.0.1:80, no TLS``, or the certificate's names and the beginning of its fingerprint:
+    ``192.0.2.7:443, TLSv1.3, CN=far.example by CN=Some Authority, sha256:0a1b…`` (16 digits).
+    """
     try:
         host, port = sock.getpeername()[:2]
     except OSError:
         return ""
     if not isinstance(sock, ssl.SSLSocket):
-        return f"{host}:{port}"
-    der = sock.getpeercert(binary_form=True) or b""
-    return f"{host}:{port} {sock.version()} sha256:{hashlib.sha256(der).hexdigest()[:32]}"
+        return f"{host}:{port}, no TLS"
+    der, said = sock.getpeercert(binary_form=True) or b"", sock.getpeercert() or {}
+    names = " by ".join(filter(None, (_name(said.get(of)) for of in ("subject", "issuer"))))
+    seal = f"sha256:{hashlib.sha256(der).hexdigest()[:16]}"
+    return words(", ".join(filter(None, (f"{host}:{port}", sock.version(), names, seal))))
+
+
+def _name(said: Any) -> str:
+    """Return the common name, or the organisation, of one side of a certificate."""
+    named = dict(pair for part in said or () for pair in part)
+    for key, short in (("commonName", "CN"), ("organizationName", "O")):
+        if key in named:
+            return f"{short}={named[key]}"
+    return ""

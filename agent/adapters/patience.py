@@ -15,6 +15,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from tracking.errors import Fault, LinkFault, NoName, Silent, Unproven, Unreachable
 
@@ -27,6 +28,15 @@ class Abandoned(Exception):
     """Nobody wants this road any more. Not a fault: we gave up, not the world."""
 
 
+#: Hears what is said on a road before there are frames: kind, direction, the bytes.
+Note = Callable[[str, Literal["sent", "received"], bytes], None]
+
+
+def unheard(kind: str, direction: str, said: bytes) -> None:
+    """Tell nobody what is said."""
+    del kind, direction, said
+
+
 class Patience:
     """One deadline over many waits, which a letter may cut short.
 
@@ -34,6 +44,7 @@ class Patience:
         seconds: From now until :class:`Unreachable`.
         wake: A socket that becomes readable when ``given_up`` may have changed.
         given_up: Asked whenever ``wake`` was readable.
+        note: Hears what is said meanwhile, for the record of the wire.
 
     """
 
@@ -42,7 +53,9 @@ class Patience:
         seconds: float,
         wake: socket.socket | None = None,
         given_up: Callable[[], bool] = lambda: False,
+        note: Note = unheard,
     ) -> None:
+        self.note = note
         self.seconds = seconds
         self.until = time.monotonic() + seconds
         self.wake = wake
@@ -52,7 +65,9 @@ class Patience:
     def share(self, parts: int) -> Patience:
         """Return a patience that ends after an equal part of what is left of this one."""
         left_s = max(0.0, self.until - time.monotonic())
-        return Patience(left_s / parts, self.wake, self.given_up) if parts > 1 else self
+        if parts <= 1:
+            return self
+        return Patience(left_s / parts, self.wake, self.given_up, self.note)
 
     def wait(
         self, sock: socket.socket | None, *, write: bool = False, until: float | None = None

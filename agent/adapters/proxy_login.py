@@ -109,8 +109,11 @@ def _ask(
     if answer:
         ask += f"Proxy-Authorization: {answer}\r\n"
     try:
-        send_all(sock, f"{ask}\r\n".encode(), patience)
+        said = f"{ask}\r\n".encode()
+        patience.note("proxy", "sent", said)
+        send_all(sock, said, patience)
         head, rest = read_head(sock, patience)
+        patience.note("proxy", "received", head)
         status = status_of(head)
         if rest and 200 <= status < 300:
             raise ProxyFault(f"the proxy {proxy.host} talks when it should be silent")

@@ -51,6 +51,7 @@ class TrackLink:
         self._http = HttpLink(name, self._heard, **limits)
         self._address: Address | None = None
         self._opened = 0  # the thread's own: the newest dial that opened
+        self.peer = ""  #: Who answered last.
 
     def dial(self, dial: int, url: str) -> None:
         """Begin a conversation; answered by ``Opened`` or ``Lost``."""
@@ -84,6 +85,7 @@ class TrackLink:
         if not isinstance(heard, Answered):
             self._post(heard)
             return
+        self.peer = heard.peer
         dial, fault = heard.number, fault_of(heard.answer)
         if fault is not None:
             self._http.cancel(dial)

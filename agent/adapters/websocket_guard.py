@@ -139,6 +139,7 @@ class _StandIn:
         return 0  # the library then reads once and does not wait; the waiting is done here
 
     def send(self, data: bytes) -> int:
+        self._patience.note("handshake", "sent", data)
         send_all(self._sock, data, self._patience)
         return len(data)
 
@@ -148,6 +149,7 @@ class _StandIn:
             self.status = status_of(self.head)
             if self.status not in (0, 101):
                 self._read_words()
+            self._patience.note("handshake", "received", self.head + self.body)
             self._unread = COOKIE.sub(b"", self.head)
         taken, self._unread = self._unread[:size], self._unread[size:]
         return taken

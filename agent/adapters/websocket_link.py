@@ -31,10 +31,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import websocket
 
 from agent.adapters.atlas import Atlas
+from agent.adapters.http_wire import peer_of
 from agent.adapters.patience import Abandoned, Patience, drain, ready_of, words
 from agent.adapters.patience import as_fault as road_fault
 from agent.adapters.roads import Place, Resolve, look_up, open_road
@@ -44,6 +46,14 @@ from agent.rules.endpoints import parse_address
 from agent.rules.notices import Heard, Lost, Notice, Opened, Received
 from tracking.errors import Fault, Unreachable
 from tracking.nucleus import parse_reply
+
+#: Hears what is said before there are frames: kind, direction, the bytes, and who is there.
+Note = Callable[[str, Literal["sent", "received"], bytes, str], None]
+
+
+def unheard(kind: str, direction: str, said: bytes, peer: str) -> None:
+    """Tell nobody."""
+    del kind, direction, said, peer
 
 
 class Died(Exception):
@@ -82,8 +92,10 @@ class WebSocketLink:
         send_s: Without any progress for so long, sending has failed.
         resolve: Name to places; replaced in tests.
         atlas: Hosts, proxies and logins of this agent.
+        note: Hears what is said before there are frames; called from the link's thread.
 
     Attributes:
+        peer: Who is at the other end of the newest connection, as far as it has proved it.
         sent_bytes: Frames sent since the start, as on the wire but for TLS. Written by the
             link's thread alone; any thread may read it.
         received_bytes: Payload received since the start, likewise.
@@ -101,8 +113,11 @@ class WebSocketLink:
         send_s: float = 30.0,
         resolve: Resolve = look_up,
         atlas: Atlas | None = None,
+        note: Note = unheard,
     ) -> None:
         self.name = name
+        self.peer = ""
+        self._note = note
         self.sent_bytes = 0
         self.received_bytes = 0
         self._post = post
@@ -235,11 +250,17 @@ class WebSocketLink:
 
     def _connect(self, url: str) -> None:
         dial = self._dial
-        patience = Patience(self._dial_s, self._wake_out, lambda: self._given_up(dial))
+        self.peer = ""
+
+        def note(kind: str, direction: Literal["sent", "received"], said: bytes) -> None:
+            self._note(kind, direction, said, self.peer)
+
+        patience = Patience(self._dial_s, self._wake_out, lambda: self._given_up(dial), note)
         address = parse_address(url)
         sock = open_road(
             address, patience, context=self._tls, resolve=self._look_up, atlas=self._atlas
         )
+        self.peer = peer_of(sock)
         self._wire = Wire(url, sock, patience, read_s=self._read_s, send_s=self._send_s)
         self._post(Opened(dial))
         self._read(self._wire)  # frames may have come along with the handshake's answer

@@ -55,7 +55,7 @@ from agent.rules.poison import Doubts, frames
 from agent.rules.ways import ONLY, Way, over_http
 from agent.runtime.desk import Desk
 from agent.runtime.leaving import Condemned, Dock, Owed, Post
-from agent.runtime.wire import Direction
+from agent.runtime.wire_notes import WireNotes
 from tracking.errors import StorageFault
 from tracking.nucleus import heartbeat, wrap
 
@@ -74,8 +74,9 @@ class Delivery:
         endpoint: As configured, or the embedded collector's own.
         rule: Decides.
         link: Sends; its own thread.
-        posts: Sends over HTTP where no WebSocket gets through; its own thread, begun when needed.
+        posts: Sends over HTTP where no WebSocket gets through; its own thread, when needed.
         doubts: Finds the events that are never acknowledged.
+        notes: The record of the wire.
         owed: Acknowledgements for the core's next commit.
         condemned: Dead letters for the same.
 
@@ -90,6 +91,7 @@ class Delivery:
     link: WebSocketLink
     posts: TrackLink
     doubts: Doubts
+    notes: WireNotes
     owed: list[Owed] = field(default_factory=list)
     condemned: list[Condemned] = field(default_factory=list)
     dials: int = 0
@@ -140,7 +142,7 @@ class Delivery:
         """Give the rule a notice and carry out what it orders."""
         if isinstance(notice, Received):
             self.received_bytes += len(notice.raw)
-            self._log_wire("received", notice.raw)
+            self.notes.frame("received", notice.raw, self._sender.peer)
             if notice.anon_id is not None and notice.dial == self.rule.dial:
                 self._adopt(notice.anon_id)
         was_live = self.rule.state is State.LIVE
@@ -200,6 +202,7 @@ class Delivery:
                     self._settle(number, ids, whole, now_s)
                 case Release():
                     self._doubt(now_s)
+                    self.notes.ended(self.rule.reason)
                     self._flight.clear()
                     self._lent_to = 0
                     if self.owes:
@@ -238,7 +241,7 @@ class Delivery:
         device = identity.device_id
         frame = heartbeat(device, device, session.session_id if session is not None else None)
         self.sent_bytes += len(frame)
-        self._log_wire("sent", frame)
+        self.notes.frame("sent", frame, self._sender.peer)
         self._sender.heartbeat(dial, frame)
         self.dock.beat()
 
@@ -251,28 +254,28 @@ class Delivery:
         """Send it in one frame, but for suspects: each of those in a frame of its own."""
         alone = self.doubts.alone(batch.ids)
         if not alone:
-            self._send(dial, wrap([batch.body]))
+            self._send(dial, batch, wrap([batch.body]), batch.count)
             return
         events = split(batch.body)
         for part in frames(batch.ids, alone):
-            self._send(dial, wrap(events[part]))
+            self._send(dial, batch, wrap(events[part]), len(events[part]))
 
     def _doubt(self, now_s: float) -> None:
         """The dial has ended: condemn what it was overtaken on once too often."""
         for culprit in self.doubts.ended(now_s):
-            batch, _ = self._flight[culprit.batch]
             detail = f"on {culprit.strikes} dials in a row, by {self.endpoint}"
-            self.condemned.append(Condemned(batch, culprit.id, detail))
+            self.condemned.append(Condemned(self._flight[culprit.batch][0], culprit.id, detail))
 
-    def _send(self, dial: int, frame: bytes) -> None:
+    def _send(self, dial: int, batch: Batch, frame: bytes, events: int) -> None:
         self.sent_bytes += len(frame)
-        self._log_wire("sent", frame)
+        self.notes.batch(self._batch, batch.first, frame, events, self._sender.peer)
         self._sender.send(dial, frame)
 
     def _settle(self, number: int, ids: frozenset[str], whole: bool, now_s: float) -> None:
         batch, lent_s = self._flight[number]
         if whole:
             del self._flight[number]
+        self.notes.acknowledged(number, len(ids), whole=whole)
         self.doubts.acknowledged(number, ids, whole=whole)
         hold = self._kept_hold
         if hold is not None:
@@ -313,9 +316,6 @@ class Delivery:
 
     def _wall_ms(self) -> int:
         return self.dock.means.wall_ms()
-
-    def _log_wire(self, direction: Direction, frame: bytes) -> None:
-        self.dock.wire.add(self._wall_ms(), self.desk.app_id, direction, frame)
 
     # --- what outlives the program --------------------------------------------------------------
 
@@ -378,6 +378,7 @@ def make_delivery(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> 
         "dial_s": max(0.5, link.dial_deadline_s - 1.0),  # its sentence is the better one
         "atlas": dock.atlas,
     }
+    notes = WireNotes(dock.wire, desk.app_id, way.name, dock.means.wall_ms)
     return Delivery(
         desk=desk,
         way=way,
@@ -392,7 +393,8 @@ def make_delivery(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> 
             ack_s=link.ack_timeout_s,
             fallback=Fallback(after=link.http_after, retry_s=link.websocket_retry_s),
         ),
-        link=WebSocketLink(desk.app_id, post, **limits),
+        link=WebSocketLink(desk.app_id, post, note=notes.said, **limits),
         posts=TrackLink(desk.app_id, post, answer_s=link.ack_timeout_s, **limits),
         doubts=Doubts(fair_s=link.ack_timeout_s / 3),
+        notes=notes,
     )
