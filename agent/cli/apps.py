@@ -28,6 +28,7 @@ from agent.door.apps import (
     ResumeApp,
     ShowConsent,
 )
+from agent.door.your_data import DeleteData
 from agent.rules.wording import count, events, span, visible
 from tracking.errors import RequestFault
 
@@ -81,6 +82,9 @@ def declare(_name: str, parser: Parser) -> None:
     )
     parser.add_argument(
         "--keep", action="store_true", help="deny: leave what waits on this disk, unsent"
+    )
+    parser.add_argument(
+        "--remote", action="store_true", help="deny: ask its far ends to delete what they have, too"
     )
     parser.add_argument(
         "--new", action="store_true", help="allow, deny: it has not been here yet; no typing error"
@@ -141,6 +145,7 @@ def _check(args: argparse.Namespace) -> None:
         ("--declare", args.declare, ("allow",)),
         ("--keep", args.keep, ("deny",)),
         ("--yes", args.yes, ("deny",)),
+        ("--remote", args.remote, ("deny",)),
         ("--new", args.new, ("allow", "deny")),
         ("a second word", args.token, ("revoke",)),
         ("--gateway", args.gateway, ("token",)),
@@ -236,21 +241,29 @@ def _declare(app_id: str, name: str, args: argparse.Namespace, shell: Shell) -> 
 
 
 def _deny(args: argparse.Namespace, shell: Shell) -> int:
-    door = shell.door()
+    remote = args.remote
     if not (args.keep or args.yes):
-        _ask_before_deleting(args, shell)
+        remote = _ask_before_deleting(args, shell)
+    asked = None
+    if remote:  # before the denial: afterwards nobody here knows by what names to ask
+        asked = shell.door().ask(DeleteData(app_id=args.app, remote=True, local=False))
     for_s = args.until if args.until is not None else args.for_s
-    return _tell(
-        door.ask(
-            DenyApp(app_id=args.app, reason=args.reason, for_s=for_s, keep=args.keep, new=args.new)
-        ),
-        shell,
-        as_json=args.json,
+    done = shell.door().ask(
+        DenyApp(app_id=args.app, reason=args.reason, for_s=for_s, keep=args.keep, new=args.new)
     )
+    code = _tell(done, shell, as_json=args.json)
+    if asked is not None and not args.json:
+        for one in asked.requests:
+            shell.say(f"Asked {visible(one.origin)} to delete what it has: {one.state}.")
+        for place in asked.not_asked:
+            shell.say(f"Not asked: {visible(place.upstream)}, {visible(place.why_not)}.")
+        if not (asked.requests or asked.not_asked):
+            shell.say("It has no far end that could be asked to delete anything.")
+    return code
 
 
-def _ask_before_deleting(args: argparse.Namespace, shell: Shell) -> None:
-    """Ask, unless the app never had a chance to leave anything here.
+def _ask_before_deleting(args: argparse.Namespace, shell: Shell) -> bool:
+    """Ask, unless the app never had a chance to leave anything; tell whether to ask far ends too.
 
     Raises:
         UsageFault: The person said no, or nobody can be asked.
@@ -260,14 +273,18 @@ def _ask_before_deleting(args: argparse.Namespace, shell: Shell) -> None:
         app = shell.door().ask(ShowConsent(app_id=args.app))
     except RequestFault:
         if args.new:
-            return
+            return False
         raise
     if app.consent == "pending" and not app.waiting + app.dead:
-        return
+        return False
     lost = f" {events(app.waiting)} not delivered yet will be lost." if app.waiting else ""
     question = f"Delete all that is kept of {visible(app.app_id)} on this computer?{lost} [y/N] "
     if not confirmed(shell, question):
         raise UsageFault("nothing was changed", advice="--keep denies without deleting.")
+    if args.remote or not app.far_ends:
+        return bool(args.remote)
+    where = visible(app.far_ends[0])
+    return confirmed(shell, f"Ask {where} to delete what it already has, too? [y/N] ")
 
 
 def _tell(done: Outcome, shell: Shell, *, as_json: bool) -> int:

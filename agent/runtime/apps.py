@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from agent.runtime.core import Core
 
 LONGEST_S = 366 * 86_400.0
-GONE_OUT = "What has already left this computer is not deleted there; `homing data` can ask for it."
+GONE_OUT = "What its far end already has is not deleted with it."
 
 
 class Apps:

@@ -302,7 +302,7 @@ class Consents:
             events=count,
             now_ms=self.wall_ms(),
             pid=caller.pid,
-            executable=caller.executable,
+            executable="homing send" if peer == "person" else caller.executable,
         )
         if new:
             log.info("an app that nobody allowed knocked app=%s pid=%d", app_id, caller.pid)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from agent.adapters import spool
 from agent.rules.consent import Consent
 from agent.runtime.off_loop import off_loop
 from tracking.errors import Fault
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("agent.consent")
 
-Forget = Callable[[str], Awaitable[object]]  #: May raise a Fault; twice is harmless.
+Forget = Callable[[str], Awaitable[object]]  #: May raise a Fault or an OSError; twice is harmless.
 
 
 class Purged(NamedTuple):
@@ -79,7 +80,7 @@ class Purging:
             for what, forget in self._others():
                 try:
                     await forget(app_id)
-                except Fault as fault:
+                except (Fault, OSError) as fault:
                     left.append(f"{what}: {fault}")
             log.info("purged an app app=%s events=%d left=%d", app_id, gone, len(left))
             self._tell(app_id, tuple(left))
@@ -87,21 +88,23 @@ class Purging:
 
     def _others(self) -> tuple[tuple[str, Forget], ...]:
         """Return what besides the outbox holds something of an app."""
-        wire, spooling = self.core.wire, self.core.spooling
+        core = self.core
 
         async def records(app_id: str) -> None:
-            await off_loop(partial(wire.forget, app_id), name="records go")
+            await off_loop(partial(core.wire.forget, app_id), name="records go")
 
-        async def spool(app_id: str) -> None:
-            spooling.forget(app_id)
+        async def files(app_id: str) -> None:
+            forget = partial(spool.forget, core.spooling.folder, app_id)
+            await off_loop(forget, name="spool goes")
+
+        async def comparisons(app_id: str) -> None:
+            core.reconciling.forget((app_id,))
 
         return (
-            (
-                "the record of the wire",
-                lambda app_id: off_loop(partial(wire.forget, app_id), name="forget"),
-            ),
-            ("the spool", spool),
-            ("the shapes of its events", self.core.linting.forget_app),
+            ("the record of the wire", records),
+            ("the spool", files),
+            ("the shapes of its events", core.linting.forget_app),
+            ("the daily comparisons", comparisons),
         )
 
     def _tell(self, app_id: str, left: tuple[str, ...]) -> None:

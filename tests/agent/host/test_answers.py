@@ -50,7 +50,7 @@ def test_an_app_knocks_is_listed_is_allowed_and_heard(door: Door) -> None:
     assert (stranger.consent, stranger.consent_from) == ("pending", "not asked yet")
     assert (stranger.asking, stranger.knocks, stranger.offered) == (True, 2, 2)
     assert stranger.ways == ("send",)
-    assert "stranger wants to report" in notices(door)["apps.pending"]
+    assert "stranger (homing send) wants to report" in notices(door)["apps.pending"]
     shown = {app.app_id: app for app in door.status().apps}["stranger"]
     assert (shown.consent, shown.asking, shown.knocks) == ("pending", True, 2)
     assert door.outbox() == ()

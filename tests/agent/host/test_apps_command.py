@@ -120,10 +120,20 @@ def test_a_denial_asks_before_it_deletes(apps: Typed) -> None:
     assert apps("deny acme-notes", answer="no\n") == 64
     assert "2 events not delivered yet will be lost" in apps.said
     assert apps.door.status().apps[0].consent == "allowed"
-    assert apps("deny acme-notes --reason unwanted", answer="y\n") == 0
+    assert apps("deny acme-notes --reason unwanted", answer="y\nn\n") == 0
+    assert "Ask ws://127.0.0.1:9 to delete what it already has, too?" in apps.said
     assert "denied by you (unwanted)" in apps.said
     assert "Deleted 2 events" in apps.said
     assert "acknowledged and dropped, not kept" in apps.said
+
+
+def test_a_denial_offers_to_ask_the_far_end_and_says_what_became_of_that(apps: Typed) -> None:
+    apps.door.send("kept", app_id="acme-notes")
+    assert apps("deny acme-notes", answer="y\ny\n") == 0
+    assert "Not asked: nucleus, " in apps.said
+    apps.door.send("kept", app_id="acme-ci")
+    assert apps("deny acme-ci --yes --remote") == 0
+    assert "It has no far end that could be asked" in apps.said
 
 
 def test_who_left_nothing_here_is_denied_without_a_question(apps: Typed) -> None:
