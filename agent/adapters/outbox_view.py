@@ -22,6 +22,7 @@ from agent.rules.ledger import Account
 from tracking.errors import Damaged
 
 CHECK_ROWS = 200  #: Rows compared with their checksums in one step.
+NEIGHBOURS = 20_000  #: So many ids are remembered to know the copies of one commit by.
 
 T = TypeVar("T")
 
@@ -110,14 +111,40 @@ class OutboxView(abc.ABC):
         return found[:limit]
 
     def export(self, app_id: str | None) -> Iterator[Row]:
-        """Yield waiting events, oldest first within a stream; may be left and resumed."""
-        streams = list(self._streams) if app_id is None else self._streams.of(app_id)
-        for stream in streams:
-            after = 0
-            while (row := self._look(lambda: self._rows.read(stream.id, after))) is not None:  # noqa: B023
-                after, accepted_ms, body = row
+        """Yield waiting events, oldest first within an app; may be left and resumed.
+
+        An event that waits on several queues of its app is one event, and yielded once: copies
+        of one commit have neighbouring numbers. One that was put at the end again later, from
+        the dead letters, may come twice.
+        """
+        known = (stream.app_id for stream in self._streams)
+        for app in dict.fromkeys(known) if app_id is None else [app_id]:
+            seen: dict[str, None] = {}
+            for accepted_ms, body in self._segments([s.id for s in self._streams.of(app)]):
                 for event, id_ in zip(split(body), ids_of(body), strict=True):
-                    yield Row(id_, stream.app_id, accepted_ms, event)
+                    if id_ not in seen:
+                        yield Row(id_, app, accepted_ms, event)
+                    seen[id_] = None
+                while len(seen) > NEIGHBOURS:
+                    del seen[next(iter(seen))]
+
+    def _segments(self, streams: list[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield the segments of several streams in the order of their numbers."""
+        after = dict.fromkeys(streams, 0)
+        heads: dict[int, tuple[int, int, bytes]] = {}
+        while True:
+            for stream in streams:
+                if stream not in heads and stream in after:
+                    row = self._look(lambda: self._rows.read(stream, after[stream]))  # noqa: B023
+                    if row is None:
+                        del after[stream]
+                    else:
+                        heads[stream] = row
+            if not heads:
+                return
+            first = min(heads, key=lambda stream: heads[stream][0])
+            after[first], accepted_ms, body = heads.pop(first)
+            yield accepted_ms, body
 
     def check(self) -> Iterator[str | None]:
         """Recount from the rows, a slice at a time, so that a million events never block.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from agent.cli.parser import Parser
     from agent.door import Door, QueuedEvent
 
+CALL = re.compile(rb'\{"id":"[^"]*","at":[0-9]+,"type":')  #: How a stored call begins.
 MOST = 10_000  #: Rows that one listing of the agent answers at most.
 
 
@@ -115,7 +117,13 @@ def _export(args: argparse.Namespace, shell: Shell) -> int:
 
 
 def _frame(app_id: str, event: bytes) -> str:
-    frame = {"appId": app_id, "data": [msgspec.Raw(event)]}
+    """Return a line of an export; a Bucket call as an item of ``bulk``, which no import reads."""
+    frame: dict[str, object] = {"appId": app_id, "data": [msgspec.Raw(event)]}
+    if CALL.match(event):
+        from agent.rules.calls import posted, stored_of
+
+        (call,) = stored_of(event)
+        frame = {"appId": app_id, "calls": [msgspec.Raw(posted(call, "front"))]}
     return msgspec.json.encode(frame).decode() + "\n"
 
 

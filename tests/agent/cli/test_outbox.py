@@ -121,6 +121,18 @@ def test_an_export_is_private_and_can_be_imported_again(exporting: Any, tmp_path
     assert exporting.said.count("\n") == 1
 
 
+def test_a_bucket_call_is_exported_as_an_item_of_bulk(exporting: Any) -> None:
+    call = b'{"id":"x1","at":1760000000000,"type":"event","call":{"event":"e","userId":7}}'
+    exporting.agent.events["acme-notes"] = [call]
+    exporting.run("outbox", "export", "-")
+    assert json.loads(exporting.said) == {
+        "appId": "acme-notes",
+        "calls": [
+            {"type": "event", "event": "e", "userId": "7", "timestamp": "2025-10-09T08:53:20.000Z"}
+        ],
+    }
+
+
 def test_an_export_as_json_says_how_many(exporting: Any, tmp_path: Path) -> None:
     assert exporting.run("outbox", "export", str(tmp_path / "f"), "--json") == 0
     assert json.loads(exporting.said) == {"exported": 3, "there": 3}

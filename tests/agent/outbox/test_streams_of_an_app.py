@@ -183,3 +183,16 @@ def test_a_file_of_version_2_is_upgraded_with_every_event(path: Path, open_box: 
     (other,) = counted(box, "nucleus")
     append(box, other, [event("new")])
     assert box.days(stream) == [Day("2026-11-20", stream, accepted=1)]
+
+
+def test_an_event_on_two_queues_is_listed_and_exported_once_in_order(box: Outbox) -> None:
+    a, b = box.stream("acme", "a"), box.stream("acme", "b")
+    other = box.stream("other", "nucleus")
+    for n in range(30):
+        with box.turn():
+            for stream in (a, b, other):
+                box.append(stream, events(n * 100, 100), NOW_MS + n)
+    settle(box, whole(box, a))
+    assert [row.id for row in box.export("acme")] == [f"e{n}" for n in range(3000)]
+    assert [row.id for row in box.queued("acme", 2)] == ["e0", "e1"]
+    assert [row.app_id for row in box.export(None)] == ["acme"] * 3000 + ["other"] * 3000
