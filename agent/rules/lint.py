@@ -186,6 +186,8 @@ class Lint:
         if plain and steady is not None and signature in steady:
             steady[signature] += 1
             return False
+        if steady is not None:
+            self._fold((app_id, key), now_ms)
         shape = self._shape(app_id, key, now_ms)
         if shape is None:
             return False
@@ -253,15 +255,18 @@ class Lint:
 
     def fold(self, now_ms: int) -> None:
         """Count what was known by heart where all else is counted; before anybody reads it."""
-        for (app_id, key), steady in self._steady.items():
-            app = self.apps.get(app_id)
-            shape = None if app is None else app.shapes.get(key)
-            if app is None or shape is None:
-                continue
-            for signature, count in steady.items():
+        for place in self._steady:
+            self._fold(place, now_ms)
+
+    def _fold(self, place: tuple[str, str], now_ms: int) -> None:
+        app_id, key = place
+        app = self.apps.get(app_id)
+        shape = None if app is None else app.shapes.get(key)
+        if app is not None and shape is not None:
+            for signature, count in self._steady[place].items():
                 if not count:
                     continue
-                steady[signature] = 0
+                self._steady[place][signature] = 0
                 app.seen += count
                 shape.seen += count
                 shape.last_ms = now_ms

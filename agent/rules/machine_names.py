@@ -57,6 +57,7 @@ class MachineRule:
             "|".join(
                 (
                     _group("home", _spelled(names.homes), r"(?![\w.-])"),
+                    _group("login", _logins(names), r"(?!\w)", before=r"(?<!\w)"),
                     _group("user", _telling([names.user]), r"(?!\w)", before=r"(?<!\w)"),
                     _group("host", _telling(names.hosts), r"(?!\w)", before=r"(?<!\w)"),
                     f"(?P<mac>{_MAC})",
@@ -78,7 +79,9 @@ class MachineRule:
 
 
 def _stand_in(found: re.Match[str]) -> str:
-    return {"home": "~", "user": "USER", "host": "HOST", "mac": "MAC"}[found.lastgroup or "mac"]
+    return {"home": "~", "login": "USER@HOST", "user": "USER", "host": "HOST", "mac": "MAC"}[
+        found.lastgroup or "mac"
+    ]
 
 
 def _group(name: str, words: Iterable[str], after: str, *, before: str = "") -> str:
@@ -95,6 +98,11 @@ def _spelled(homes: Iterable[str]) -> list[str]:
         if len(home) > LEAST_CHARS:
             told += [home, home.replace("\\", "/")]
     return told
+
+
+def _logins(names: MachineNames) -> list[str]:
+    """Return ``root@vm``: even names that say nothing of anybody do so together."""
+    return [f"{names.user}@{host}" for host in names.hosts if names.user and host]
 
 
 def _telling(names: Iterable[str]) -> list[str]:

@@ -142,9 +142,9 @@ def test_an_error_does_not_name_the_machine(reach: str) -> None:
 
 def test_names_that_say_nothing_of_anybody_stay() -> None:
     names = MachineNames(homes=("/root", "/"), user="root", hosts=("localhost", "pc"))
-    said = events({"type": "error", "name": "root on localhost at pc, /root/x, /usr/x"})
+    said = events({"type": "error", "name": "root on localhost at pc, root@pc, /root/x, /usr/x"})
     (event,) = Screening(names=names, reach="errors").events("acme", said)
-    assert event.name == "root on localhost at pc, ~/x, /usr/x"
+    assert event.name == "root on localhost at pc, USER@HOST, ~/x, /usr/x"
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
