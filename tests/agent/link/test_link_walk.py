@@ -24,10 +24,12 @@ from agent.rules.link import (
     Leased,
     LinkRule,
     Lost,
+    Moved,
     Notice,
     Offered,
     Opened,
     Order,
+    Probe,
     Received,
     Release,
     Remember,
@@ -39,7 +41,16 @@ from agent.rules.link import (
     Stop,
     Tick,
 )
-from tracking.errors import Blocked, Fault, Refused, Throttled, Unproven, Unreachable
+from tracking.errors import (
+    Blocked,
+    Fault,
+    LoginWanted,
+    Refused,
+    SignIn,
+    Throttled,
+    Unproven,
+    Unreachable,
+)
 
 FAULTS: list[Fault] = [
     Unreachable("reset"),
@@ -52,6 +63,8 @@ FAULTS: list[Fault] = [
     Refused("no upgrade here", status=426),
     Blocked("cut"),
     Blocked("cut"),
+    SignIn("a portal"),
+    LoginWanted("a proxy"),
 ]
 
 
@@ -102,6 +115,9 @@ class Outbox:
                 case HangUp(dial=dial):
                     assert dial in self.open_dials
                     self.open_dials.discard(dial)
+                case Probe(dial=dial):
+                    assert dial in self.open_dials
+                    assert self.rule.state is State.LIVE
                 case SendHeartbeat(dial=dial):
                     assert dial in self.open_dials
                     assert self.rule.state is State.LIVE
@@ -165,7 +181,7 @@ def test_ten_thousand_turns_with_a_rude_server_break_no_invariant(seed: int) -> 
         outbox.now += chance.expovariate(1 / 8)
         dial = chance.choice([outbox.dialed, outbox.dialed, max(1, outbox.dialed - 1)])
         known = list(outbox.sent.get(outbox.dialed, ())) + outbox.settled[-3:] + ["stranger", ""]
-        turn = chance.randrange(11)
+        turn = chance.randrange(12)
         if turn == 0 and len(outbox.kept) < 40:
             outbox.make(chance.randrange(8))
         elif turn == 1 and (dial != outbox.dialed or outbox.rule.state is State.DIALING):
@@ -186,6 +202,8 @@ def test_ten_thousand_turns_with_a_rude_server_break_no_invariant(seed: int) -> 
             outbox.feed(Stop())
         elif turn == 9:
             outbox.feed(Start())
+        elif turn == 10 and chance.random() < 0.1:
+            outbox.feed(Moved())
         else:
             outbox.feed(Tick())
         outbox.check()
@@ -243,6 +261,10 @@ class HostileServer(RuleBasedStateMachine):
     @rule(gap_s=st.floats(30, 1e6))
     def the_machine_sleeps(self, gap_s: float) -> None:
         self.outbox.feed(Slept(gap_s))
+
+    @rule()
+    def the_network_changes(self) -> None:
+        self.outbox.feed(Moved())
 
     @precondition(lambda self: self.outbox.rule.state is State.DIALING)
     @rule()
