@@ -105,6 +105,7 @@ class Homing:
         """Start empty: at first, and in a child of fork, where locks may be held for ever."""
         self._lock = threading.RLock()  # reentrant: a signal handler may track, too
         self._settled = threading.Condition(self._lock)
+        self._starting = threading.Lock()
         self._queue: deque[tuple[str, bytes]] = deque()
         self._bytes = 0
         self._flying: list[tuple[str, bytes]] = []  # sent, and not answered yet
@@ -167,7 +168,7 @@ class Homing:
         with self._lock:
             while self._queue or self._flying:
                 self._urgent = True
-                self._rouse()
+                self._rouse(at_once=True)
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._runs():
                     return False
@@ -241,25 +242,40 @@ class Homing:
     def _runs(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def _rouse(self) -> None:
-        """Start the thread, or wake it if it sleeps. Under the lock."""
-        if self._asleep and self._wake is not None:
+    def _rouse(self, *, at_once: bool = False) -> None:
+        """Start the thread, or wake it if it has nothing to do. Under the lock.
+
+        One that waits for an answer is left alone, for each wake costs the program a moment.
+        """
+        if self._wake is not None and (self._asleep or (at_once and self._runs())):
             self._asleep = False
             with contextlib.suppress(OSError):
                 self._wake[1].send(b"\0")
-        elif (self._queue or self._flying) and not self._exiting and not self._runs():
+        elif (
+            (self._queue or self._flying)
+            and not (self._exiting or self._runs())
+            and self._starting.acquire(blocking=False)  # else a signal came while we were at it
+        ):
             try:
-                self._wake = socket.socketpair()
-                for end in self._wake:
-                    end.setblocking(False)
-                self._selector = selectors.DefaultSelector()
-                self._selector.register(self._wake[0], selectors.EVENT_READ)
-                _at_the_end_of_a_worker()
-                self._thread = threading.Thread(target=self._run, name="homing", daemon=True)
-                self._thread.start()
+                self._start()
             except (OSError, RuntimeError) as exc:  # no descriptor, no thread, the very end
+                self._shut()
                 self._thread = None
-                self._say(f"the client's thread cannot start: {exc!r}")
+                self._say("the client's thread cannot start", exc)
+            finally:
+                self._starting.release()
+
+    def _start(self) -> None:
+        if self._runs():
+            return
+        self._wake = socket.socketpair()
+        for end in self._wake:
+            end.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake[0], selectors.EVENT_READ)
+        _at_the_end_of_a_worker()
+        self._thread = threading.Thread(target=self._run, name="homing", daemon=True)
+        self._thread.start()
 
     def _say(self, sentence: str, *more: object) -> None:
         with contextlib.suppress(Exception):  # also what the texts of others raise
@@ -306,7 +322,7 @@ class Homing:
                 waits.append(self._due if self._sock else self._retry_at if stuck else now)
             elif ending or self._exit_at is not None:
                 return False
-            self._asleep = not self._urgent
+            self._asleep = not waits
         timeout = None if not waits else max(0.0, min(waits) - time.monotonic())
         self._sleep(timeout)
         return False
@@ -314,7 +330,7 @@ class Homing:
     def _sleep(self, timeout: float | None) -> None:
         assert self._selector is not None
         assert self._wake is not None
-        for key, events in self._selector.select(timeout if self._asleep else 0):
+        for key, events in self._selector.select(timeout):
             if key.fileobj is self._wake[0]:
                 with contextlib.suppress(OSError):
                     self._wake[0].recv(4096)
@@ -677,7 +693,7 @@ def _end(clients: list[Homing], patience: float) -> None:
     for client in clients:
         with client._lock:
             client._exit_at = now + patience
-            client._rouse()
+            client._rouse(at_once=True)
     for client in clients:
         thread = client._thread
         if thread is not None and thread is not threading.current_thread():
