@@ -135,3 +135,22 @@ def test_no_view_fails_and_no_view_is_long(demo: ModuleType, state: str) -> None
             assert all(len(row.value) <= 240 for row in link.rows)
         details.users(shown, NOW)
         details.apps(shown)
+
+
+def test_each_upstream_of_an_app_is_named_with_what_waits_for_it() -> None:
+    links = tuple(
+        LinkStatus(
+            app_id="acme",
+            kind="nucleus",
+            endpoint=f"wss://{name}.example",
+            state=state,
+            since_ms=NOW,
+            upstream=name,
+            pending=pending,
+        )
+        for name, state, pending in (("vendor", "live", 0), ("mine", "waiting", 204))
+    )
+    worst, other = details.links(snapshot(links=links), NOW)
+    assert worst.rows[0].value == "mine: wss://mine.example"
+    assert [row.value for row in worst.rows if row.label == "Waiting"] == ["204"]
+    assert other.rows[0].value == "vendor: wss://vendor.example"
