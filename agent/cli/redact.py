@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 ACTIONS = ("list", "test", "try", "add")
 MOST_FILE_BYTES = 1024 * 1024
+HELP = {
+    "name": "what to call it",
+    "app": "the app whose events it looks at; all without it",
+    "event": "the events it looks at, as checkout.*; all without it",
+    "path": "where it looks, as $.payload.email; everywhere without it",
+    "pattern": "what it looks for (RE2); anything without it",
+    "action": "drop, drop_event, mask or hash",
+    "keep": "what a mask keeps: length or kind",
+}
 
 
 def declare(_name: str, parser: Parser) -> None:
@@ -43,7 +52,14 @@ def declare(_name: str, parser: Parser) -> None:
         ' as \'{ path = "$.payload.email", action = "mask" }\'',
     )
     for key in RULE_KEYS[:-1]:
-        parser.add_argument(f"--{key}", metavar=key.upper(), type=text, default="", help="add")
+        parser.add_argument(
+            f"--{key}",
+            dest=f"rule_{key}",
+            metavar=key.upper(),
+            type=text,
+            default="",
+            help=f"add: {HELP[key]}",
+        )
     parser.add_argument(
         "--example",
         metavar=("BEFORE", "AFTER"),
@@ -161,7 +177,7 @@ def _show(tried: Trials, shell: Shell) -> None:
 def _add(args: argparse.Namespace, shell: Shell) -> int:
     from agent.settings.rule_writing import add_rule
 
-    entry: dict[str, Any] = {key: getattr(args, key) for key in RULE_KEYS[:-1]}
+    entry: dict[str, Any] = {key: getattr(args, f"rule_{key}") for key in RULE_KEYS[:-1]}
     entry["examples"] = [{"before": before, "after": after} for before, after in args.example]
     entry["examples"] += [{"before": before} for before in args.dropped]
     file = Places.find(shell.env).settings_file
