@@ -134,6 +134,13 @@ class Lab:
             f" ip route replace default via {THERE}"
         )
 
+    def connect_six(self) -> None:
+        """Give home an IPv6 that leads to the router and no further."""
+        on = "echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6; ip addr replace"
+        self.world.run(f"{on} fd77::1/64 dev v1 nodad")
+        self.home.run(f"{on} fd77::2/64 dev v0 nodad; ip route replace default via fd77::1")
+        self.resolver.names6["far.example"] = "fd99::1"
+
     def disconnect(self) -> None:
         """Take home's address away."""
         self.home.run("ip addr flush dev v0; ip link set v0 down")
@@ -176,6 +183,9 @@ class Lab:
         self.disconnect()
         self.world.run(f"ip addr replace {FAR}/32 dev lo")
         self.connect()
+        self.home.run("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6")
+        self.world.run("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6")
+        self.resolver.names6.clear()
         self.resolver.names.clear()
         self.resolver.names["far.example"] = FAR
         self.resolver.asked.clear()

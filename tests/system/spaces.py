@@ -107,6 +107,7 @@ class Resolver:
 
     def __init__(self, inside: Namespace, at: str, names: dict[str, str]) -> None:
         self.names = names
+        self.names6: dict[str, str] = {}
         self.asked: list[str] = []
         self.silent = False
 
@@ -134,13 +135,16 @@ class Resolver:
             self.asked.append(name)
             if self.silent:
                 continue
-            address = self.names.get(name) if kind == 1 else None
+            family, known = (
+                (socket.AF_INET, self.names) if kind == 1 else (socket.AF_INET6, self.names6)
+            )
+            address = known.get(name) if kind in (1, 28) else None
             code = 0 if name in self.names else 3
             head = ask[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, 1 if address else 0, 0, 0)
             answer = ask[12 : at + 5]
             if address:
-                answer += b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 1, 4)
-                answer += socket.inet_aton(address)
+                raw = socket.inet_pton(family, address)
+                answer += b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 1, len(raw)) + raw
             with contextlib.suppress(OSError):
                 self._sock.sendto(head + answer, sender)
 

@@ -223,6 +223,17 @@ def test_a_black_hole_is_named_and_its_end_is_noticed_with_the_network(lab: Lab)
     assert agent.delivered(2) < 10
 
 
+def test_an_ipv6_that_leads_nowhere_costs_a_moment_and_not_the_dial(lab: Lab) -> None:
+    lab.connect_six()
+    with closing(Sniffer(lab.world, "v1")) as sniffer:
+        agent = lab.agent()
+        agent.report()
+        assert agent.delivered(2) < 3
+    assert ("ether 0x86dd", "", 0) in sniffer.seen, "it was tried"
+    names = next(hop for hop in doctor(agent)["hops"] if hop["name"] == "dns")
+    assert names["evidence"] == "far.example is fd99::1, 10.99.0.1"
+
+
 def test_a_name_that_nobody_knows_is_a_state_of_its_own_and_so_is_no_network(lab: Lab) -> None:
     lab.resolver.names.clear()
     agent = lab.agent()
