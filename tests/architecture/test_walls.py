@@ -38,7 +38,10 @@ POSTS = {  # library: (where it may be imported, why only there)
         "what a network's script may do is bounded in a process of its own",
     ),
     "jeepney": (("agent/adapters/metered.py",), "it is asked with patience, and never needed"),
-    "tomlkit": (("agent/settings/writing.py",), "30 ms that only writing settings needs"),
+    "tomlkit": (
+        ("agent/settings/writing.py", "agent/settings/upstream_writing.py"),
+        "30 ms that only writing settings needs",
+    ),
     "rich": (("agent/cli/", "collector/cli/"), "a terminal is the command line's business"),
     "uvicorn": (("tracking/", "collector/"), "its classes run under our deadlines only there"),
     "httptools": (
