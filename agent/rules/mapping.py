@@ -28,6 +28,8 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from agent.rules.stamp import Identity, MachineFacts
+from agent.rules.ways import Kind as UpstreamKind
+from agent.rules.ways import Language
 from tracking.bucket import (
     RAW_TYPES,
     Call,
@@ -42,14 +44,16 @@ from tracking.events import Event, Kind, Limits
 from tracking.nucleus import iso
 from tracking.strict_json import MAX_INTEGER
 
-Language: TypeAlias = Literal["nucleus", "bucket"]
+#: How a Bucket far end wants to be spoken to (BUCKET.md §1, §6): the key in the path and one call
+#: a request, or Bearer and ``/bulk``.
+Profile: TypeAlias = Literal["tracking-v1", "front"]
 
-#: How a Bucket far end wants to be spoken to (BUCKET.md §1, §6 items 2 and 6): the key in the
-#: path and one call a request, in its early or its later form; or Bearer and ``/bulk``.
-Profile: TypeAlias = Literal["tracking-early", "tracking-v1", "front"]
-
+PROFILES: Final[dict[UpstreamKind, Profile]] = {
+    "homing": "front",
+    "bucket": "tracking-v1",
+    "bucket-bulk": "front",
+}  #: Of the kinds of upstream that know Bucket. One that knows no feedback has it left out.
 METHODS: Final[dict[Profile, frozenset[str]]] = {
-    "tracking-early": frozenset({"user", "company", "event"}),
     "tracking-v1": frozenset({"user", "company", "event", "feedback"}),
     "front": frozenset({"user", "company", "event", "feedback", *RAW_TYPES}),
 }  #: What each profile can be told.
@@ -326,7 +330,11 @@ def to_nucleus(call: Call) -> list[Event]:
             payload = _fitting(attributes)
             if payload is not None and _MEMBERS.decode(payload):
                 props = Event(
-                    kind=Kind.PROPS, type="props", user_id=user_id, date_ms=at_ms, payload=payload
+                    kind=Kind.PROPS,
+                    type="props",
+                    user_id=user_id,
+                    date_ms=at_ms,
+                    payload=payload,
                 )
                 told.append(props)
             return told

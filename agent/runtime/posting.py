@@ -29,11 +29,11 @@ from agent.door import LinkStatus
 from agent.rules.batching import MAX_BATCH_BYTES
 from agent.rules.calls import BULK_ITEMS, Stored, bulk, idempotency_key, posted, stored_of
 from agent.rules.endpoints import Address, parse_address
-from agent.rules.mapping import METHODS, Profile
+from agent.rules.mapping import METHODS, PROFILES, Profile
 from agent.rules.notices import Drained, Lease, Lost, Offered, Release, Settle, Stop
 from agent.rules.posting import PostingRule
 from agent.rules.questions import Ask, Bury, Cancel, Lent, Notice, Order, Taken, Unfit
-from agent.rules.ways import Kind, Way
+from agent.rules.ways import Way
 from agent.runtime.desk import Desk
 from agent.runtime.leaving import REFUSED, Condemned, Dock, Owed, Post
 from agent.runtime.standing import Standing
@@ -41,11 +41,6 @@ from tracking.errors import Refused, SecretFault, StorageFault
 
 log = logging.getLogger("agent.posting")
 
-PROFILES: Final[dict[Kind, Profile]] = {
-    "bucket": "tracking-v1",
-    "bucket-bulk": "front",
-    "homing": "front",
-}
 SHOWN_KEY: Final = "***"  #: In place of a key in a path, wherever a path is shown.
 
 

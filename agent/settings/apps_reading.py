@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from agent.rules.endpoints import check_endpoint, check_origin
 from agent.rules.mapping import KINDS as WORDS
-from agent.rules.mapping import Profile, sayable
+from agent.rules.mapping import PROFILES, sayable
 from agent.rules.ways import HOSTS, KINDS, LANGUAGES, Kind, Language, Way, over_websocket
 from agent.settings.mistakes import (
     Mistakes,
@@ -39,11 +39,6 @@ UPSTREAM_KEYS = (
     "key_file",
     "leave_out",
 )
-PROFILES: Final[dict[Kind, Profile]] = {
-    "homing": "front",
-    "bucket": "tracking-v1",
-    "bucket-bulk": "front",
-}  #: How a kind that knows Bucket wants to be spoken to.
 MOST_UPSTREAMS = 8  #: Each costs a thread, a connection and a copy of every event on disk.
 
 W = TypeVar("W", bound=str)
