@@ -15,18 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets as chance
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 
 from agent.adapters.machine import facts as machine_facts
 from agent.adapters.outbox import Bounds, Outbox
 from agent.adapters.places import Places
-from agent.adapters.secrets import Secrets
 from agent.adapters.wire_log import Room, WireRing
 from agent.door import Notice, Status
 from agent.rules import sessions
@@ -40,6 +37,7 @@ from agent.runtime.desk import Desk
 from agent.runtime.fairness import fairness_of
 from agent.runtime.far_ends import FarEnds
 from agent.runtime.farsight import Farsight, Sight
+from agent.runtime.furnishing import board_of, secrets_of
 from agent.runtime.gateway import Gateway
 from agent.runtime.halting import Halting
 from agent.runtime.housing import Housing
@@ -53,7 +51,7 @@ from agent.runtime.network import Network
 from agent.runtime.off_loop import off_loop
 from agent.runtime.purging import Purging
 from agent.runtime.reconciliation import Reconciling
-from agent.runtime.report import Board, facts_of, local_glance, snapshot
+from agent.runtime.report import facts_of, local_glance, snapshot
 from agent.runtime.screening import screening_of
 from agent.runtime.seating import Seating
 from agent.runtime.spooling import Spooling, spooling_of
@@ -98,15 +96,7 @@ class Core:
         self.means = means
         self.version = version
         self.on_death = on_death
-        identity = settings.identity
-        self.secrets = Secrets(
-            key_file=Path(identity.key_file) if identity.key_file else places.device_key,
-            organisation_key=(
-                Path(identity.organisation_key) if identity.organisation_key else None
-            ),
-            service=places.keyring_service,
-            env=means.environment,
-        )
+        self.secrets = secrets_of(settings, places, means)
         self.network = Network(self)
         self.far_ends = FarEnds(self)
         self.deleting = Deleting(self, places.state / "deletions")
@@ -122,16 +112,7 @@ class Core:
         self.watchers = Watchers(self.status, self.farsight.want)
         self.stopping = asyncio.Event()
         self.on_raise: Callable[[], None] | None = None
-        self.board = Board(
-            version=version,
-            pid=os.getpid(),
-            started_ms=means.wall_ms(),
-            address=address,
-            settings_file=str(places.settings_file),
-            max_events=settings.outbox.max_events,
-            max_bytes=settings.outbox.max_mib * 1024 * 1024,
-            zone=means.zone,
-        )
+        self.board = board_of(settings, places, means, version=version, address=address)
         self._loop = asyncio.get_running_loop()
         self._errands: set[asyncio.Task[None]] = set()
         self.outbox: Outbox

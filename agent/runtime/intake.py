@@ -30,56 +30,19 @@ from agent.rules.ways import Language
 from agent.runtime.desk import Desk
 from agent.runtime.drafting import Draft, Drafting, Placed, streams_of
 from agent.runtime.fairness import Fairness
+from agent.runtime.letter import Letter, Reply
 from agent.runtime.profile import PROFILE
 from agent.runtime.screening import Screening
 from agent.runtime.waiting import Streams
-from tracking.bucket import Batch, Call
+from tracking.bucket import Batch
 from tracking.endpoints import Origin, Receipt
 from tracking.errors import AgentGone, Bug, Damaged, Fault, RequestFault, StorageFault
-from tracking.events import Event, Frame
+from tracking.events import Frame
 
 PROFILE_EVERY_MS = 60_000  #: A session's last sign of life is written at most so often.
 KEPT_PASSING = 200  #: Newest events kept for `tail` and the window.
 HOUR_MS = 3_600_000
 DIGEST_BYTES = 16
-
-Reply = Callable[[Receipt], None]
-
-
-@dataclass(slots=True)
-class Letter:
-    """What one request handed in, and how to answer it.
-
-    Attributes:
-        app_id: Whose.
-        events: Of Nucleus.
-        calls: Of Bucket.
-        reply: Hears what became of it.
-        ids: Hears, just before the reply, which wire ids it was given and which streams of the
-            outbox each is on.
-        repeat: By what the request would be known again; empty if by nothing.
-        handed_in: How many events or calls its sender knows of; rules may take some away.
-
-    """
-
-    app_id: str
-    events: tuple[Event, ...]
-    calls: tuple[Call, ...]
-    reply: Reply
-    ids: Callable[[Streams], None] | None = None
-    repeat: str = ""
-    handed_in: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.handed_in = self.count
-
-    @property
-    def count(self) -> int:
-        return len(self.events) + len(self.calls)
-
-    def refuse(self, fault: Fault) -> None:
-        """Say that nothing of it was kept."""
-        self.reply(Receipt(fault=fault, unacknowledged=tuple(range(self.handed_in))))
 
 
 @dataclass(slots=True)

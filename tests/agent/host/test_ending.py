@@ -20,7 +20,7 @@ from agent.client import LocalDoor
 from agent.door import Status
 from agent.host import Agent, HostDoor
 from agent.runtime import commits
-from agent.runtime.intake import PROFILE
+from agent.runtime.profile import PROFILE
 from tests.agent.host.conftest import APPS
 from tracking.errors import AgentGone, DiskFull, Fault, StorageFault
 
