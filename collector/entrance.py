@@ -26,7 +26,7 @@ from collector.metrics import Metrics, way_in
 from collector.settings import Network, network
 from tracking.endpoints import error_response
 from tracking.errors import RequestFault
-from tracking.serving import peer_key
+from tracking.peers import peer_key
 
 Headers = Iterable[tuple[bytes, bytes]]
 API = "/api/"

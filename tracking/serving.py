@@ -22,11 +22,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import ipaddress
 import itertools
 import logging
 import socket
-import struct
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, cast
@@ -38,6 +36,7 @@ from uvicorn.server import ServerState
 from tracking.errors import RequestFault
 from tracking.events import Limits
 from tracking.http_protocols import Connection, Http, Inner, WebSocket
+from tracking.peers import peer_key, peer_of
 from tracking.unread import unread_bytes
 
 UNFINISHED_BYTES: Final = 128 * 1024 * 1024  #: Of all connections together (invariant 3).
@@ -365,30 +364,3 @@ def _send_at_once(transport: asyncio.BaseTransport) -> None:
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def peer_of(transport: asyncio.BaseTransport) -> str:
-    """Return who is at the other end: an address, ``pid:1234`` on this machine, or nothing."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family == getattr(socket, "AF_UNIX", None):
-        if not hasattr(socket, "SO_PEERCRED"):
-            return ""
-        size = struct.calcsize("3i")
-        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-        pid, _, _ = struct.unpack("3i", credentials)
-        return f"pid:{pid}"
-    name = transport.get_extra_info("peername")
-    return str(name[0]) if isinstance(name, tuple) else ""
-
-
-def peer_key(peer: str) -> str:
-    """Return what is counted as one peer: an IPv6 household has a whole /64 to come from."""
-    if ":" not in peer or peer.startswith("pid:"):
-        return peer
-    try:
-        address = ipaddress.IPv6Address(peer.split("%", 1)[0])
-    except ValueError:
-        return peer
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((address, 64), strict=False))

@@ -26,7 +26,7 @@ from collector.access.limits import Limiter
 from collector.access.tokens import Grant
 from tracking.endpoints import error_response
 from tracking.errors import Fault, OverQuota, RequestFault
-from tracking.serving import peer_key
+from tracking.peers import peer_key
 
 MOST_BODY_BYTES: Final = 64 * 1024
 METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]

@@ -27,7 +27,7 @@ from collector.store.interface import Fact, Once, Store
 from tracking.bucket import Batch, CompanyCall, EventCall, FeedbackCall, UserCall
 from tracking.bucket_endpoints import BucketKey, Repeat
 from tracking.errors import OverQuota
-from tracking.serving import peer_key
+from tracking.peers import peer_key
 from tracking.sink import Origin
 
 MOST_STAMPED: Final = 10_000  #: Users and companies whose latest moment is remembered.

@@ -28,7 +28,7 @@ from tracking.endpoints import Origin, Receipt
 from tracking.errors import Fault, OverQuota, RequestFault
 from tracking.events import Event, Frame
 from tracking.nucleus import device_of
-from tracking.serving import peer_key
+from tracking.peers import peer_key
 
 __all__ = ["Ingest", "content_key"]
 

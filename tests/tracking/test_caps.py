@@ -14,7 +14,7 @@ import websocket
 from on_the_wire import FRAME, LINE, close_code, is_served, until_closed
 
 from tracking.events import Limits
-from tracking.serving import peer_key
+from tracking.peers import peer_key
 
 
 def test_a_header_of_any_length_is_not_taken(serve: Callable[..., Any]) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import struct
+from pathlib import Path
 
 import pytest
 
+from agent.adapters.callers import Caller, who
 from agent.adapters.local_socket import XUCRED_BYTES, peer_uid, uid_of_xucred
+from agent.adapters.machine import program_of
 from tracking.errors import Fault
+from tracking.peers import peer_of
 
 
 def xucred(uid: int, *, version: int = 0, groups: tuple[int, ...] = (20, 12)) -> bytes:
@@ -34,3 +39,33 @@ def test_the_peer_of_a_socket_pair_is_this_user() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
         assert peer_uid(ours) == os.getuid()
+
+
+class MacSocket:
+    """A socket of macOS, as far as it is asked who is there."""
+
+    family = socket.AF_UNIX
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        assert (level, option, size) == (0, 2, 4)  # SOL_LOCAL, LOCAL_PEERPID, pid_t
+        return struct.pack("i", 4711)
+
+
+def test_13_macos_names_the_process_by_an_option_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    transport = asyncio.Transport({"socket": MacSocket()})
+    monkeypatch.delattr(socket, "SO_PEERCRED")
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert peer_of(transport) == "pid:4711"
+    monkeypatch.setattr("sys.platform", "freebsd14")
+    assert peer_of(transport) == ""
+
+
+def test_the_program_of_a_process_is_named_and_of_one_that_is_none_is_not() -> None:
+    me = str(Path("/proc/self/exe").readlink())
+    assert who(f"pid:{os.getpid()}") == Caller(os.getpid(), me)
+    assert who("pid:0") == who("person") == who("127.0.0.1") == who("pid:x") == Caller()
+    assert who(f"pid:{2**22 + 1}").executable == ""
+    assert program_of(os.getpid()) == me
+    assert program_of(2**22 + 1) == ""

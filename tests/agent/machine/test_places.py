@@ -1,4 +1,4 @@
-"""Where things are kept: one folder by HOMING_HOME, the system's habits, never a shared place."""
+"""Where things are kept: one folder by HOMING_HOME, the system's habits (threat row 4)."""
 
 from __future__ import annotations
 
