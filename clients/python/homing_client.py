@@ -53,6 +53,7 @@ MOST_EVENTS, MOST_BYTES = 10_000, 8 * 1024 * 1024
 EVENT_BYTES = 32 * 1024  #: The agent refuses a larger one.
 FRAME_EVENTS, FRAME_BYTES = 500, 256 * 1024
 SPOOL_BYTES = 8 * 1024 * 1024  #: Of one app, over all of its files.
+GATHER_S = 0.02  #: So that a burst goes to the spool in one write, and the program has the CPU.
 ACK_S = 10.0  #: An agent that has not answered by then is as good as none.
 RETRY_S, MOST_RETRY_S = 1.0, 60.0
 NOT_ALLOWED_S = 30.0  #: Nobody allowed the app yet: a person is not asked every second.
@@ -311,6 +312,8 @@ class Homing:
             self._lost("the agent does not answer")
         if not done and self._sock is None and (urgent or now >= self._retry_at):
             self._connect()
+        if self._sock is None and not (done or urgent or ending):
+            time.sleep(GATHER_S)
         stuck = self._sock is None and not self._leave()
         if self._sock is not None and not self._flying and now >= self._due:
             self._send()

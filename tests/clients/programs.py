@@ -68,6 +68,7 @@ class Program:
         self.process.communicate()
 
 
+WIDE_MS = 5.0  #: Of a track(): 1 ms is the aim; the machine of a test has other things to do.
 EXPORT = "/v1/outbox/export"
 
 

@@ -13,13 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from programs import Here, Program, once, steps
+from programs import WIDE_MS, Here, Program, once, steps
 
 from benchmarks.processes import Agent, Collector, declared, until
 
 Start = Callable[..., Program]
 EVENTS = 5_000
-WIDE_MS = 5.0  #: Of a track(): 1 ms is the aim; the machine of a test has other things to do.
 
 
 @pytest.mark.system

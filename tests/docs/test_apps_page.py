@@ -43,6 +43,10 @@ module.exports = {
   contextBridge: { exposeInMainWorld: (name, value) => (globalThis[name] = value) },
 };
 """
+BROWSER = """
+import { webcrypto } from "node:crypto"; // what a page has without asking
+globalThis.crypto ??= webcrypto;
+"""
 
 
 class House:
@@ -69,6 +73,7 @@ class House:
             "SOCKET": str(self.agent.places.socket),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
+            "NODE_NO_WARNINGS": "1",  # Node.js 18 says of its fetch that it is an experiment
         }
         done = subprocess.run(
             words,
@@ -184,6 +189,7 @@ def test_a_page_through_the_gateway(house: House) -> None:
     given = house.door.ask(GiveToken(app_id="acme-notes", origins=("file://",)))
     (code,) = of("js", "gateway")
     code = code.replace("PORT", str(given.port)).replace('"TOKEN"', json.dumps(given.token))
+    code = BROWSER + code
     house.run(["node", "page.mjs"], **{"page.mjs": code})
     (event,) = house.new_events(1)
     assert (event["name"], event["payload"]) == ("document.opened", {"pages": 12})
