@@ -83,7 +83,7 @@ def test_case_56_500_three_times_then_200_is_four_equal_attempts_and_kept_once(
                 here,
                 way,
             ):
-                way.rule.backoff = Backoff(base_s=0.1, cap_s=10)
+                way.rule.backoff = Backoff(base_s=0.4, cap_s=10)
                 await here.call("bulk", [_event(n) for n in range(3)])
                 await delivered(here, way)
                 await here.call("bulk", [_event(n) for n in range(3, 5)])

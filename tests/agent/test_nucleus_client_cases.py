@@ -90,7 +90,7 @@ def test_case_c1_only_what_is_acknowledged_is_removed_and_not_sent_again(folder:
         return [e["id"] for e in frame if e.get("name") and int(e["name"][1:]) % 2 == 0]
 
     async def story() -> None:
-        async with far_end(even) as far, running(folder, ack_s=0.3, acme=far.endpoint) as here:
+        async with far_end(even) as far, running(folder, ack_s=1.0, acme=far.endpoint) as here:
             await here.report(*[f"e{n}" for n in range(10)])
             await until(lambda: here.account().delivered == 5)
             far.answer = all_of

@@ -92,7 +92,7 @@ class Asker:
     def __init__(self, url: str, **limits: Any) -> None:
         self.posted: queue.Queue[Answered | Lost | Died] = queue.Queue()
         self.address = parse_address(url, ("https", "http"))
-        limits = {"dial_s": 1.0, "answer_s": 0.5} | limits
+        limits = {"dial_s": 3.0, "answer_s": 5.0} | limits
         self.link = HttpLink("test", self.posted.put, **limits)
         self.number = 0
 

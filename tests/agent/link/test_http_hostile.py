@@ -26,12 +26,12 @@ def drip(sock: socket.socket) -> None:
 
 def test_a_drip_ends_with_the_deadline(asker: Askers, raw_far_end: RawFarEnds) -> None:
     since = time.monotonic()
-    assert "took longer than 0.5 s" in asker(raw_far_end(drip)).lost()
+    assert "took longer than 0.5 s" in asker(raw_far_end(drip), answer_s=0.5).lost()
     assert time.monotonic() - since < 2
 
 
 def test_silence_ends_with_the_deadline(asker: Askers, raw_far_end: RawFarEnds) -> None:
-    assert "took longer than 0.5 s" in asker(raw_far_end(hold)).lost()
+    assert "took longer than 0.5 s" in asker(raw_far_end(hold), answer_s=0.5).lost()
 
 
 def test_a_body_without_end_is_cut_and_the_status_counts(
@@ -158,7 +158,7 @@ def test_a_far_end_that_reads_nothing_is_lost_with_the_deadline(
     def behave(sock: socket.socket) -> None:
         gate.wait(3)
 
-    here = asker(raw_far_end(behave))
+    here = asker(raw_far_end(behave), answer_s=0.5)
     said = here.lost(b"x" * 16_000_000)
     gate.set()
     assert said == "sending took longer than 0.5 s"

@@ -225,7 +225,7 @@ def test_what_a_question_holds_is_not_shown_when_it_is() -> None:
 
 
 def test_no_answer_in_time_is_a_fault_that_waits(asker: Askers, raw_far_end: RawFarEnds) -> None:
-    here = asker(raw_far_end(hold))
+    here = asker(raw_far_end(hold), answer_s=0.3)
     here.ask()
     posted = here.next()
     assert isinstance(posted, Lost)

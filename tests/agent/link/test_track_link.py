@@ -22,7 +22,7 @@ OK = response(b'{"reportedIds":[]}')
 class Talk:
     def __init__(self) -> None:
         self.notices: queue.Queue[Notice | Died] = queue.Queue()
-        self.link = TrackLink("test", self.notices.put, dial_s=1.0, answer_s=1.0)
+        self.link = TrackLink("test", self.notices.put, dial_s=3.0, answer_s=5.0)
 
     def next(self) -> Notice | Died:
         return self.notices.get(timeout=5)
