@@ -56,12 +56,12 @@ def test_who_waits_for_the_core_while_it_stops_hears_that_it_is_gone(
     threading.Thread(target=wait_for_it, daemon=True).start()
     core = agent._thread.core  # type: ignore[union-attr]
     deadline = time.monotonic() + 10
-    while not core.departures.waiters:
+    while not core.waiters:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     agent.stop()
     assert isinstance(heard.get(timeout=5), AgentGone)
-    assert not core.departures.waiters
+    assert not core.waiters
 
 
 def test_a_watcher_of_this_process_hears_of_the_end(make_agent: MakeAgent) -> None:
