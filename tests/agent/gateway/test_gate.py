@@ -215,6 +215,7 @@ def _bad_requests(token: NewToken) -> dict[str, bytes]:
         "a method of its own": head("BREW", right, mine),
         "a path": head("POST", target(token, "a/b/c/d"), mine | JSON, EVENT),
         "an encoded path": head("POST", percent, mine | JSON, EVENT),
+        "an encoded key": head("POST", target(token, "k%65y/event"), mine | JSON, b"{}"),
         "dots": head("GET", target(token, "../../v1/status"), mine),
         "a control route": head("GET", target(token, "v1/status"), mine),
         "a control route's WebSocket": head("GET", target(token, "v1/watch"), mine | UPGRADE),

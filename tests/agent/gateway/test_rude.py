@@ -127,8 +127,13 @@ def test_row_25_a_flood_leaves_room_when_it_goes(hasty: House) -> None:
     flood = [socket.create_connection(("127.0.0.1", token.port), 5) for _ in range(200)]
     until(lambda: hasty.connections() <= 20)
     assert hasty.connections() <= 20
-    until(lambda: hasty.connections() == 0)  # none of them said anything in time
-    assert _served(token)
+
+    def served_again() -> bool:
+        with contextlib.suppress(OSError, IndexError):  # turned away: there is no room yet
+            return _served(token)
+        return False
+
+    until(served_again)  # none of the others said anything in time
     for sock in flood:
         sock.close()
 
