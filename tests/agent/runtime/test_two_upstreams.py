@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from agent.adapters.local_api import SendBody
 from agent.door import AppStatus, Status, UpstreamStatus
 from agent.door.upstreams import CompareUpstreams, DropUpstream, MoveUpstream
+from tests.agent.runtime.bucket_cores import http_end
 from tests.agent.runtime.cores import (
     Clocks,
     Far,
@@ -225,6 +227,35 @@ def test_a_day_of_the_dual_run_tells_what_was_still_waiting_when_it_ended(folder
                     (d.accepted, d.confirmed, d.waiting) for d in found.days if d.upstream == "b"
                 ]
                 assert rows == [(3, 0, 3), (0, 3, 0)]
+
+    asyncio.run(story())
+
+
+def test_two_languages_are_told_the_same_and_delivered_is_when_both_have_it(folder: Path) -> None:
+    async def story() -> None:
+        with http_end() as http:
+            async with far_end() as far:
+                key = folder / "bucket.key"
+                key.write_text("trCqx4DGo1lk3Lcct5NHLjWy\n")
+                key.chmod(0o600)
+                bucket = (
+                    f'[[apps.upstreams]]\nkind = "bucket-bulk"\nname = "b"\n'
+                    f'endpoint = "{http.url}"\nkey_file = "{key}"\n'
+                )
+                one = declared(a=far.endpoint).replace('"1"', '"1"\nspeaks = ["nucleus"]', 1)
+                async with started(folder, one + bucket) as here:
+                    sent = await here.controls.send(
+                        SendBody(name="both", app_id="acme", wait="delivered", timeout_s=15)
+                    )
+                    assert sent.delivered
+                    assert names(far) == ["both"]
+                    told = [call for request in http.requests for call in json.loads(request.body)]
+                    assert [(call["type"], call.get("event")) for call in told] == [
+                        ("user", None),
+                        ("event", "both"),
+                    ]
+                    await until(lambda: app_of(here.core.status()).delivered == 2)
+                    assert here.core.status().sentence.text == "Connected. 2 delivered today."
 
     asyncio.run(story())
 
