@@ -88,6 +88,7 @@ class HttpLink:
     Attributes:
         sent_bytes: Bodies sent since the start. Written by this thread alone; any may read it.
         received_bytes: Bodies received since the start, likewise.
+        dials: Connections since the start, those that did not come about as well; likewise.
 
     """
 
@@ -107,6 +108,7 @@ class HttpLink:
         self.name = name
         self.sent_bytes = 0
         self.received_bytes = 0
+        self.dials = 0
         self._post = post
         self._agent = agent
         self._ask_key = key
@@ -253,6 +255,7 @@ class HttpLink:
         return answer
 
     def _connect(self, ask: _Ask) -> HttpWire:
+        self.dials += 1
         patience = self._patience(ask.number, self._dial_s)
         sock = open_road(
             ask.address, patience, context=self._tls, resolve=self._look_up, atlas=self._atlas

@@ -13,6 +13,7 @@ Invariants, beside those of :mod:`agent.runtime.leaving`:
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,7 @@ from tracking.errors import Refused, SecretFault, StorageFault
 
 log = logging.getLogger("agent.posting")
 
+KEY: Final = re.compile(r"[\x21-\x7e]{1,4096}", re.ASCII)  #: Fit for a path and a header.
 SHOWN_KEY: Final = "***"  #: In place of a key in a path, wherever a path is shown.
 
 
@@ -320,7 +322,7 @@ class Posting:
             sent_bytes=self.link.sent_bytes,
             received_bytes=self.link.received_bytes,
             in_flight=rule.in_flight,
-            dials=rule.asked,
+            dials=self.link.dials,
         )
 
 
@@ -352,6 +354,11 @@ def make_posting(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> P
         if token is None:
             raise SecretFault(
                 f"nobody gave the upstream {way.upstream} its key",
+                advice=f"homing upstreams key {desk.app_id} {way.upstream}",
+            )
+        if not KEY.fullmatch(token.text):
+            raise SecretFault(
+                f"what is kept as the key of {way.upstream} is no line of text without spaces",
                 advice=f"homing upstreams key {desk.app_id} {way.upstream}",
             )
         dock.wire.masks.add(token.text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,14 +9,12 @@ from agent.door.upstream_keys import ForgetUpstreamKey, KeepUpstreamKey, KeyKept
 from agent.rules.endpoints import parse_address
 from agent.rules.notices import Start
 from agent.runtime.off_loop import off_loop
-from agent.runtime.posting import Posting
+from agent.runtime.posting import KEY, Posting
 from tracking.errors import RequestFault
 
 if TYPE_CHECKING:
     from agent.runtime.answering import Handlers
     from agent.runtime.core import Core
-
-KEY = re.compile(r"[\x21-\x7e]{1,4096}", re.ASCII)
 
 
 def handlers(core: Core) -> Handlers:
