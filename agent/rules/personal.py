@@ -89,7 +89,12 @@ def may_be_personal(payload: bytes) -> bool:
 
     A few searches for bytes, a third of a microsecond; whatever a pattern below finds passes.
     """
-    if b"@" in payload or b"/home/" in payload or b"sers" in payload or len(payload) > 150:
+    if (
+        b"@" in payload
+        or b"/home/" in payload
+        or b"sers" in payload
+        or payload.count(b" ") >= LONG_WORDS - 1
+    ):
         return True
     kinds = payload.translate(_KINDS)
     if b"0000000" in kinds or b"aa00" in kinds or b"000-0" in kinds or b"000.0" in kinds:

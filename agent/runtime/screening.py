@@ -65,6 +65,7 @@ _METHODS: Final[dict[type[Any], str]] = {
     EventCall: "event",
     FeedbackCall: "feedback",
 }
+_ERROR: Final = Kind.ERROR  #: Looking up a member of an enum runs Python.
 _TOLD: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT: Final = msgspec.json.Decoder(str)
 
@@ -154,7 +155,7 @@ class Screening:
 
     def _events(self, app_id: str, events: tuple[Event, ...]) -> tuple[Event, ...]:
         ready = self._ready(app_id)
-        if not ready and self.reach == "off":
+        if not ready and (self.reach == "off" or not self._may_name(events)):
             return events
         changed = False
         kept: list[Event] = []
@@ -164,6 +165,10 @@ class Screening:
             if after is not None:
                 kept.append(after)
         return tuple(kept) if changed else events
+
+    def _may_name(self, events: tuple[Event, ...]) -> bool:
+        """Return whether one of the events is looked at for this computer's names."""
+        return self.reach == "all" or any(event.kind is _ERROR for event in events)
 
     def _calls(self, app_id: str, calls: tuple[Call, ...]) -> tuple[Call, ...]:
         ready = self._ready(app_id)
@@ -181,9 +186,8 @@ class Screening:
     # --- one event ---------------------------------------------------------------------------
 
     def _event(self, app_id: str, event: Event, ready: Sequence[_Ready]) -> Event | None:
-        by_machine = self.reach == "all" or (self.reach == "errors" and event.kind is Kind.ERROR)
-        name = event.name or event.type
-        wanted = [one for one in ready if one.may_find(event.payload, name, app_id)]
+        by_machine = self.reach == "all" or (self.reach == "errors" and event.kind is _ERROR)
+        wanted = [one for one in ready if one.may_find(event)]
         if not by_machine and not wanted:
             return event
         before = document(event)
@@ -247,29 +251,29 @@ class Screening:
     def _ready(self, app_id: str) -> tuple[_Ready, ...]:
         ready = self._by_app.get(app_id)
         if ready is None:
-            ready = tuple(_Ready(rule) for rule in self.rules if rule.app in ("*", app_id))
+            ready = tuple(_Ready(rule, app_id) for rule in self.rules if rule.app in ("*", app_id))
             self._by_app[app_id] = ready
         return ready
 
 
 class _Ready:
-    """A rule, and what spares us looking closer."""
+    """A rule of one app, and what spares us looking closer."""
 
-    __slots__ = ("needles", "rule")
+    __slots__ = ("app_id", "every", "needles", "rule")
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, app_id: str) -> None:
         self.rule = rule
+        self.app_id = app_id
+        self.every = rule.event == "*"
         self.needles = rule.needles()
 
-    def may_find(self, payload: bytes | None, name: str, app_id: str) -> bool:
+    def may_find(self, event: Event) -> bool:
         """Return whether the rule concerns an event and could find something in it."""
-        if not self.rule.concerns(app_id, name):
-            return False
-        if not self.needles:
-            return True
-        if payload is None:
-            return False
-        return b"\\" in payload or all(needle in payload for needle in self.needles)
+        payload = event.payload
+        for needle in self.needles:
+            if payload is None or (needle not in payload and b"\\" not in payload):
+                return False
+        return self.every or self.rule.concerns(self.app_id, event.name or event.type)
 
 
 def document(event: Event) -> bytes:
