@@ -46,7 +46,7 @@ const RETRY_MS = 1_000;
 const MOST_RETRY_MS = 60_000;
 const NOT_ALLOWED_MS = 30_000; // nobody allowed the app yet: a person is not asked every second
 const EXIT_MS = 1_000;
-const STACK_CHARACTERS = 8_000;
+const TEXT_CHARACTERS = 4_000; // of an error's message, and of its stack
 
 const clients = new Set();
 
@@ -111,11 +111,11 @@ class Homing {
 
   /** Report an error; of an Error its message and its stack. */
   error(name, error, payload) {
-    let said = {};
+    const said = {};
     try {
       if (error !== undefined && error !== null) {
-        const stack = String(error.stack ?? "");
-        said = { message: String(error.message ?? error), stack: stack.slice(0, STACK_CHARACTERS) };
+        const texts = { message: error.message ?? error, stack: error.stack ?? "" };
+        for (const key in texts) said[key] = String(texts[key]).slice(0, TEXT_CHARACTERS);
       }
       Object.assign(said, payload);
     } catch (wrong) {

@@ -58,7 +58,7 @@ ACK_S = 10.0  #: An agent that has not answered by then is as good as none.
 RETRY_S, MOST_RETRY_S = 1.0, 60.0
 NOT_ALLOWED_S = 30.0  #: Nobody allowed the app yet: a person is not asked every second.
 EXIT_S = 2.0  #: All that the end of the program waits, for all clients.
-STACK_CHARACTERS = 8_000
+TEXT_CHARACTERS = 4_000  #: Of an error's message, and of its stack.
 
 _clients: weakref.WeakSet[Homing] = weakref.WeakSet()
 
@@ -139,7 +139,8 @@ class Homing:
         try:
             if error is not None:
                 lines = traceback.format_exception(type(error), error, error.__traceback__)
-                said = {"message": str(error), "stack": "".join(lines)[-STACK_CHARACTERS:]}
+                stack = "".join(lines)[-TEXT_CHARACTERS:]
+                said = {"message": str(error)[:TEXT_CHARACTERS], "stack": stack}
             said.update(payload or {})
         except Exception as exc:  # an exception whose text raises
             self._say("an error could not be described", exc)

@@ -46,7 +46,9 @@ const does = {
   told: () => told,
   identify: ({ user }) => client.identify(user),
   props: ({ props }) => client.setProps(props),
-  error: () => client.error("boom", new Error("that went wrong"), { where: "here" }),
+  error({ long = 0 }) {
+    client.error("boom", new Error("that went wrong" + " and on".repeat(long)), { where: "here" });
+  },
   odd() {
     for (const payload of oddPayloads()) client.track("odd", payload);
     client.error("odd", undefined, { get gone() { throw new Error("no"); } });

@@ -74,7 +74,7 @@ def main() -> None:
                 client.set_props(said["props"])
             case "error":
                 try:
-                    raise ValueError("that went wrong")
+                    raise ValueError("that went wrong" + " and on" * said.get("long", 0))
                 except ValueError as exc:
                     client.error("boom", exc, {"where": "here"})
             case "odd":

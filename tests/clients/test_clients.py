@@ -59,8 +59,11 @@ def test_everything_arrives_once_in_order_and_says_what_it_should(
     assert error["payload"]["message"] == "that went wrong"
     assert error["payload"]["where"] == "here"
     assert "drive_" in error["payload"]["stack"]
+    one.do("error", long=100_000)
+    assert one.do("flush", s=10) is True
+    assert here.stored()[-1]["payload"]["message"].startswith("that went wrong and on and on")
     stats = one.do("stats")
-    assert stats["acknowledged"] == stats["tracked"] == 1204
+    assert stats["acknowledged"] == stats["tracked"] == 1205
     assert stats["connections"] == 1
     assert spool_files(here.folder) == []
 
