@@ -1,7 +1,7 @@
 """Invented snapshots for pictures and tests: an agent that is well, offline, refused, paused, new.
 
 The apps, the people and the numbers are a demonstration. ``hostile`` is what somebody would send
-who wants to break the window.
+who wants to break the window. Over 400 lines, because it is one table of states, to be compared.
 """
 
 from __future__ import annotations
