@@ -21,7 +21,7 @@ class LintSettings:
         },
     )
     looks_per_s: int = field(
-        default=300,
+        default=100,
         metadata={
             "doc": "Events of one app that are looked at in a second; of more than that, some.",
             "low": 1,
