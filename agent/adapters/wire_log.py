@@ -6,15 +6,15 @@ covers at most a day, so that age can be kept, too. Nothing is synced to the dis
 loses what it had not handed to the kernel (:mod:`agent.runtime.wire` says when it does), a cut of
 power some seconds more.
 
-Everything here blocks; one lock lets any thread call. The folder is 0700, the files 0600, and a
-link in a file's place is refused (threat rows 30, 31).
+Everything here blocks, and takes one caller at a time (:mod:`agent.runtime.wire` sees to that);
+only what :meth:`WireRing.newest_first` returned may be walked while others write. The folder is
+0700, the files 0600, and a link in a file's place is refused (threat rows 30, 31).
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +69,6 @@ class WireRing:
         self.folder = folder
         self.room = room
         self.healed_bytes = 0
-        self._lock = threading.RLock()
         self._segments: list[Segment] = []
         self._found = False
         self._file: int | None = None
@@ -79,9 +78,8 @@ class WireRing:
     @property
     def last_n(self) -> int:
         """The number of the newest record, 0 if there is none."""
-        with self._lock:
-            self._find()
-            return self._segments[-1].last_n if self._segments else 0
+        self._find()
+        return self._segments[-1].last_n if self._segments else 0
 
     def append(self, records: Sequence[Record], now_ms: int) -> None:
         """Write records, in the order of their numbers, and forget what is over the bounds.
@@ -90,15 +88,14 @@ class WireRing:
             StorageFault: The disk is full, read-only or not ours; nothing of them is kept.
 
         """
-        with self._lock:
-            try:
-                self._find()
-                for part in _parts(records):
-                    self._write(encode_block(part), part)
-                self._trim(now_ms)
-            except OSError as exc:
-                self._let_go()
-                raise _unusable(self.folder, exc) from exc
+        try:
+            self._find()
+            for part in _parts(records):
+                self._write(encode_block(part), part)
+            self._trim(now_ms)
+        except OSError as exc:
+            self._let_go()
+            raise _unusable(self.folder, exc) from exc
 
     def _write(self, block: bytes, records: Sequence[Record]) -> None:
         room = self.room
@@ -166,33 +163,27 @@ class WireRing:
     # --- out -----------------------------------------------------------------------------------
 
     def newest_first(self) -> Iterator[Record]:
-        """Yield the records, the newest first; files that go meanwhile are left out.
+        """Return the records, the newest first; files that go meanwhile are left out.
 
         Raises:
             StorageFault: The folder cannot be read.
 
         """
-        with self._lock:
-            try:
-                if not self._found and not self.folder.is_dir():
-                    return
+        try:
+            if self._found or self.folder.is_dir():
                 self._find()
-            except OSError as exc:
-                raise _unusable(self.folder, exc) from exc
-            segments = list(self._segments)
-        for segment in reversed(segments):
-            for records in segment.newest_first():
-                yield from reversed(records)
+        except OSError as exc:
+            raise _unusable(self.folder, exc) from exc
+        return _walk(list(self._segments))
 
     def held(self) -> tuple[int, int, int | None]:
         """Return how many records and bytes there are, and from when the oldest is."""
-        with self._lock:
-            if not self._found and not self.folder.is_dir():
-                return 0, 0, None
-            self._find()
-            segments = self._segments
-            oldest = min((segment.first_ms for segment in segments), default=None)
-            return sum(s.count for s in segments), sum(s.size for s in segments), oldest
+        if not self._found and not self.folder.is_dir():
+            return 0, 0, None
+        self._find()
+        segments = self._segments
+        oldest = min((segment.first_ms for segment in segments), default=None)
+        return sum(s.count for s in segments), sum(s.size for s in segments), oldest
 
     # --- forgetting ----------------------------------------------------------------------------
 
@@ -206,24 +197,23 @@ class WireRing:
             StorageFault: The disk refuses; some of it may still be there, the same again is safe.
 
         """
-        with self._lock:
-            try:
-                if not self._found and not self.folder.is_dir():
-                    return 0
-                self._find()
-                self._let_go()
-                gone, kept = 0, []
-                for segment in self._segments:
-                    rest, lost = self._without(segment, app_id)
-                    gone += lost
-                    if rest is not None:
-                        kept.append(rest)
-                self._segments = kept
-                sync_folder(self.folder)
-            except OSError as exc:
-                self._found, self._segments = False, []  # look again, for who knows how far it got
-                raise _unusable(self.folder, exc) from exc
-            return gone
+        try:
+            if not self._found and not self.folder.is_dir():
+                return 0
+            self._find()
+            self._let_go()
+            gone, kept = 0, []
+            for segment in self._segments:
+                rest, lost = self._without(segment, app_id)
+                gone += lost
+                if rest is not None:
+                    kept.append(rest)
+            self._segments = kept
+            sync_folder(self.folder)
+        except OSError as exc:
+            self._found, self._segments = False, []  # look again, for who knows how far it got
+            raise _unusable(self.folder, exc) from exc
+        return gone
 
     def _without(self, segment: Segment, app_id: str | None) -> tuple[Segment | None, int]:
         """Return a segment without an app's records, None if nothing is left, and how many went."""
@@ -265,8 +255,7 @@ class WireRing:
 
     def close(self) -> None:
         """Let the newest file go."""
-        with self._lock:
-            self._let_go()
+        self._let_go()
 
 
 def _blank(file: int) -> None:
@@ -275,6 +264,12 @@ def _blank(file: int) -> None:
     while left > 0:
         left -= os.write(file, ZEROS[:left])
     os.fsync(file)
+
+
+def _walk(segments: Sequence[Segment]) -> Iterator[Record]:
+    for segment in reversed(segments):
+        for records in segment.newest_first():
+            yield from reversed(records)
 
 
 def _parts(records: Sequence[Record]) -> Iterator[Sequence[Record]]:

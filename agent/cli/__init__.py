@@ -185,6 +185,21 @@ COMMANDS = {
             "homing network proxy-login --user me   the password is asked for\n"
             "homing network override --for 1h       send everything, metered or not",
         ),
+        Command(
+            "data",
+            f"{_HERE}.data",
+            "your data: export all that is held, delete it, ask far ends to delete it",
+            "homing data export mine.ndjson\n"
+            "homing data delete --app acme-notes --remote   asks first, then the far end\n"
+            "homing data requests                           what became of it\n"
+            "homing data receipt ID > receipt.json",
+        ),
+        Command(
+            "reconcile",
+            f"{_HERE}.reconcile",
+            "compare what a collector confirmed with what it holds",
+            "homing reconcile\nhoming reconcile --json | jq '.[].text'",
+        ),
         Command("stop", f"{_HERE}.steer", "stop the running agent", "homing stop"),
         Command(
             "wipe",

@@ -135,3 +135,6 @@ def _print_links(links: Sequence[LinkStatus], now_ms: int, shell: Shell) -> None
     )
     for line in rows(head, body):
         shell.say(line)
+    for link in links:
+        if link.confirmed:
+            shell.say(f"{visible(link.app_id, 60)}: {visible(link.confirmed, 500)}")

@@ -21,6 +21,7 @@ from agent.adapters.proxy_keys import ProxyKeys
 from agent.adapters.secrets import Secrets
 from agent.cli.outbox import confirmed
 from agent.cli.shell import DEGRADED, OK, Shell
+from agent.door.your_data import DeleteData, ReadDeletions, ReadReceipts
 from agent.rules.wording import events, visible
 from agent.settings import Settings, load
 from tracking.errors import AgentGone, AgentRunning, Fault, SettingsFault
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from agent.cli.parser import Parser
 
 KEPT_HERE = "collector"  #: Below the data folder: the store of the far end on this computer.
+ANSWERING_S = 30.0  #: How long far ends may take to delete.
 STOPPING_S = 10.0  #: How long a running agent may take to end.
 
 
@@ -37,11 +39,15 @@ class Wiped(msgspec.Struct, kw_only=True):
 
     removed: list[str] = []
     kept: list[str] = []
+    receipts: list[str] = []  #: Of far ends that deleted, as they signed them.
 
 
 def declare(_name: str, parser: Parser) -> None:
     """Add the options of `wipe`."""
     parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--remote", action="store_true", help="first have the far ends delete what they hold"
+    )
     parser.json_option()
     parser.set_defaults(run=wipe)
 
@@ -62,8 +68,14 @@ def wipe(args: argparse.Namespace, shell: Shell) -> int:
         if not confirmed(shell, f"Delete these folders and the keyring's entries?{lost} [y/N] "):
             shell.complain("nothing was deleted")
             return DEGRADED
-    _stop(shell)
     told = Wiped()
+    if args.remote and not _deleted_far_away(shell, told):
+        shell.complain(
+            "nothing was deleted here, because the far end must be asked again",
+            "See `homing data requests`; `homing wipe` without --remote deletes here only.",
+        )
+        return DEGRADED
+    _stop(shell)
     if places.state.exists():
         with _lock(places):
             _wipe(places, folders, shell, told)
@@ -76,9 +88,42 @@ def wipe(args: argparse.Namespace, shell: Shell) -> int:
             shell.say(f"removed {visible(what, 1000)}")
         if not told.removed:
             shell.say("There was nothing to remove.")
+        for receipt in told.receipts:
+            shell.say(f"receipt {visible(receipt, 100_000)}")
         for what in told.kept:
             shell.complain(f"could not remove {visible(what, 1000)}")
     return DEGRADED if told.kept else OK
+
+
+def _deleted_far_away(shell: Shell, told: Wiped) -> bool:
+    """Have the far ends delete, while there is an agent that keeps asking; whether they have.
+
+    Raises:
+        AgentGone: There is none.
+
+    """
+    door = shell.door()
+    asked = door.ask(DeleteData(remote=True, local=False))
+    for far_end in asked.not_asked:
+        name = visible(far_end.upstream or "the far end", 60)
+        shell.complain(f"{name} was not asked to delete: {visible(far_end.why_not)}")
+    wanted = {one.id for one in asked.requests}
+    until, open_ = time.monotonic() + ANSWERING_S, wanted
+    while open_:
+        requests = [one for one in door.ask(ReadDeletions()).requests if one.id in wanted]
+        open_ = {one.id for one in requests if one.state != "done"}
+        parked = [one for one in requests if one.state == "parked"]
+        if parked or (open_ and time.monotonic() >= until):
+            late = (parked or [one for one in requests if one.id in open_])[0]
+            reason = f": {visible(late.reason, 500)}" if late.reason else ""
+            shell.complain(f"{visible(late.origin)} has not deleted{reason}")
+            return False
+        if open_:
+            time.sleep(0.1)
+    for one in sorted(wanted):
+        told.receipts += door.ask(ReadReceipts(id=one)).receipts
+        told.removed.append(f"what a far end held: request {one}")
+    return True
 
 
 def _wipe(places: Places, folders: list[Path], shell: Shell, told: Wiped) -> None:

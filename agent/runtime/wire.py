@@ -244,7 +244,8 @@ class WireLog:
             self._thread.join(5.0)
         self.write()
         if self.ring is not None:
-            self.ring.close()
+            with self._writing:
+                self.ring.close()
 
     # --- out -----------------------------------------------------------------------------------
 
@@ -264,7 +265,9 @@ class WireLog:
         newest, size, more = 0, 0, False
         needle = want.search.encode().lower()
         # From the newest back: so the verdict on something is met before the thing itself.
-        for kept in ring.newest_first():
+        with self._writing:
+            records = ring.newest_first()
+        for kept in records:
             record, newest = kept, newest or kept.n
             if want.after is not None and kept.n <= want.after:
                 break
@@ -285,7 +288,8 @@ class WireLog:
             size += len(record.body)
         if want.after is not None:
             found.reverse()
-        count, held_bytes, oldest_ms = ring.held()
+        with self._writing:
+            count, held_bytes, oldest_ms = ring.held()
         if more and want.after is not None:
             newest = found[-1].n
         return WirePage(
