@@ -428,12 +428,11 @@ def test_case_c10_where_websockets_are_blocked_events_go_by_post_once_and_back_w
     control.write_text(how)
 
     async def story(endpoint: str) -> None:
-        written = _settings(
-            endpoint, "dial_deadline_s = 1", "websocket_retry_s = 1", app_id=f"blocked-{how}"
-        )
+        written = _settings(endpoint, "dial_deadline_s = 1", app_id=f"blocked-{how}")
         async with started(folder, written, Clocks(chance=0.0)) as here:
             way = here.delivery(f"blocked-{how}")
             rule = way.rule
+            rule.fallback.retry_s = 0.3  # five minutes, for who has no time
             await here.report("one", "two", app_id=f"blocked-{how}")
             await until(lambda: here.account(f"blocked-{how}").pending == 0)
             assert rule.over == "http"
@@ -519,8 +518,8 @@ def test_case_c12_an_idle_app_gives_one_sign_of_life_a_minute_with_its_machine_i
             async with started(folder, _settings(far.endpoint, "heartbeat_s = 1")) as here:
                 await until(lambda: here.core.desks["acme"].profile.identity is not None)
                 since, before = time.monotonic(), far.heartbeats()
-                await until(lambda: far.heartbeats() - before >= 3)
-                assert time.monotonic() - since >= 2, "one each interval, which is a minute"
+                await until(lambda: far.heartbeats() - before >= 2)
+                assert time.monotonic() - since >= 1, "one each interval, which is a minute"
                 assert here.core.settings.link.heartbeat_s == 1
             beats = [e for frame in far.frames for e in frame if e["type"] == "heartbeat"]
             assert {event["machineId"] for event in beats} == {beats[0]["deviceId"]}

@@ -85,8 +85,10 @@ def test_what_waits_goes_as_bulk_with_a_bearer_and_in_order(folder: Path) -> Non
             async with posting(folder, "bucket-bulk", far.url) as (here, way):
                 await here.call("event", {"event": "e0", "userId": "u"})
                 await until(lambda: len(far.requests) == 1)
-                for n in range(1, 251):
-                    await here.call("event", {"event": f"e{n}", "userId": "u"})
+                await here.call(
+                    "bulk",
+                    [{"type": "event", "event": f"e{n}", "userId": "u"} for n in range(1, 251)],
+                )
                 gate.set()
                 await delivered(here, way)
                 assert [one.path for one in far.requests] == ["/bulk"] * 4
