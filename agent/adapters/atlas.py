@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from shutil import which
 
 from agent.adapters.connecting import Resolve, look_up
@@ -31,6 +32,7 @@ from agent.rules.proxies import (
     Wanted,
     from_environment,
     from_gnome,
+    from_kde,
     from_macos,
     from_pac,
     parse_proxy,
@@ -38,6 +40,7 @@ from agent.rules.proxies import (
 from tracking.errors import Fault, LoginWanted
 
 KEEP_S = 300.0  #: What a script or a desktop said is asked again after so long.
+FILE_BYTES = 256 * 1024  #: KDE's file has some hundreds.
 PROGRAM_S = 2.0  #: For `gsettings` and `scutil`, which answer in 20 ms.
 REFUSED_S = 3600.0  #: A login that was refused is not sent again for so long.
 ASK_PORTAL_S = 5.0  #: A far end's host is asked for a portal at most so often.
@@ -122,6 +125,8 @@ class Atlas:
             return said
         if sys.platform in ("win32", "darwin"):  # pragma: no cover - not on the test machine
             said = self._of_platform(address)
+        elif "KDE" in self.env.get("XDG_CURRENT_DESKTOP", "").upper().split(":"):
+            said = from_kde(self._kioslaverc(), address.host, address.port)
         elif which("gsettings", path=self.env.get("PATH")):
             said = from_gnome(self._listing(GNOME), address.host, address.port)
         if said is None:
@@ -207,6 +212,16 @@ class Atlas:
         if not url or urllib.request.proxy_bypass(f"{address.host}:{address.port}"):
             return None
         return Wanted((parse_proxy(url, "the system"),), source="the system")
+
+    def _kioslaverc(self) -> str:
+        """Return KDE's own file, nothing if there is none or it is not to be believed."""
+        home = self.env.get("HOME", "")
+        folder = self.env.get("XDG_CONFIG_HOME") or f"{home}/.config"
+        try:
+            file = Path(folder, "kioslaverc")
+            return file.read_text("utf-8", "replace") if file.stat().st_size < FILE_BYTES else ""
+        except (OSError, ValueError):
+            return ""
 
     def _listing(self, command: tuple[str, ...]) -> str:
         """Return what a desktop's own program prints, nothing if it fails; kept for a while."""

@@ -1,9 +1,9 @@
 """Which proxy stands on the way to a far end: what people and systems write, read strictly.
 
 Sources, as their owners document them: the ``*_proxy`` variables (libcurl, "ENVIRONMENT"), GNOME's
-``org.gnome.system.proxy``, macOS's ``scutil --proxy``, and the answer of a PAC script
-(Navigator Proxy Auto-Config, 1996: ``PROXY a:1; DIRECT``). Only HTTP proxies are spoken,
-by CONNECT; ``socks5://`` and ``https://`` are named and refused, never spoken to as HTTP.
+``org.gnome.system.proxy``, KDE's ``kioslaverc``, macOS's ``scutil --proxy``, and the answer of a
+PAC script (Navigator Proxy Auto-Config, 1996: ``PROXY a:1; DIRECT``). Only HTTP proxies are spoken
+to, by CONNECT; ``socks5://`` and ``https://`` are named and refused, never spoken to as HTTP.
 """
 
 from __future__ import annotations
@@ -179,6 +179,33 @@ def from_gnome(listing: str, host: str, port: int) -> Wanted | None:
                     "GNOME names a SOCKS proxy only, which is not spoken here",
                     advice="Name an HTTPS proxy in GNOME's settings, or set network.proxy.",
                 )
+    return None
+
+
+def from_kde(settings: str, host: str, port: int) -> Wanted | None:
+    """Read KDE's ``kioslaverc``; None if it names neither a proxy nor a script.
+
+    Raises:
+        ProxyFault: It names a proxy that cannot be used.
+
+    """
+    values: dict[str, str] = {}
+    inside = False
+    for line in settings.splitlines():
+        if line.startswith("["):
+            inside = line.strip() == "[Proxy Settings]"
+        elif inside:
+            key, _, value = line.partition("=")
+            values[key.partition("[$")[0].strip()] = value.strip()
+    match values.get("ProxyType"):
+        case "2" if script := values.get("Proxy Config Script"):
+            return Wanted(pac=script, source="KDE")
+        case "1" if written := values.get("httpsProxy"):
+            past = values.get("NoProxyFor", "").replace(" ", ",").split(",")
+            reverse = values.get("ReversedException", "").lower() == "true"
+            if bypassed(host, port, past) is not reverse:
+                return Wanted(source="KDE")
+            return Wanted((parse_proxy(":".join(written.rsplit(" ", 1)), "KDE"),), source="KDE")
     return None
 
 

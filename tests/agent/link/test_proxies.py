@@ -320,6 +320,17 @@ def test_gnomes_settings_are_asked_where_there_is_gsettings_and_kept_for_a_while
     assert describe(atlas.wanted(FAR)) == "direct", "a program that hangs names nothing"
 
 
+def test_kdes_own_file_is_read_on_its_desktop_only(tmp_path: Path) -> None:
+    (tmp_path / "kioslaverc").write_text(
+        "[Proxy Settings]\nProxyType=1\nhttpsProxy=http://proxy.example 3128\n"
+    )
+    env = {"XDG_CONFIG_HOME": str(tmp_path), "XDG_CURRENT_DESKTOP": "KDE", "PATH": ""}
+    assert describe(Atlas(env=env).wanted(FAR)) == "proxy proxy.example:3128, named by KDE"
+    assert describe(Atlas(env=env | {"XDG_CURRENT_DESKTOP": "XFCE"}).wanted(FAR)) == "direct"
+    (tmp_path / "kioslaverc").unlink()
+    assert describe(Atlas(env=env).wanted(FAR)) == "direct"
+
+
 def test_a_host_that_is_not_on_the_list_is_not_even_looked_up() -> None:
     looked_up = []
 

@@ -10,6 +10,7 @@ from agent.rules.proxies import (
     bypassed,
     from_environment,
     from_gnome,
+    from_kde,
     from_macos,
     from_pac,
     parse_proxy,
@@ -126,6 +127,45 @@ def test_gnomes_settings_are_read_for_https() -> None:
     )
     with pytest.raises(ProxyFault, match="SOCKS"):
         from_gnome(only_socks, "far.example", 443)
+
+
+KDE = """\
+[$Version]
+update_info=kioslave.upd:kde2.2/r1
+
+[Proxy Settings][Script]
+ProxyType=9
+
+[Proxy Settings]
+NoProxyFor=localhost,.near.example
+Proxy Config Script=http://w.example/p.pac
+ProxyType=1
+ReversedException=false
+httpProxy[$e]=http://plain.example 8080
+httpsProxy[$e]=http://proxy.example 3128
+"""
+
+
+def test_kdes_settings_are_read_for_https() -> None:
+    proxy = Wanted((Proxy("proxy.example", 3128, "", "KDE"),), source="KDE")
+    assert from_kde(KDE, "far.example", 443) == proxy
+    assert from_kde(KDE.replace("example 3128", "example:3128"), "far.example", 443) == proxy
+    assert from_kde(KDE, "a.near.example", 443) == Wanted(source="KDE")
+    only = KDE.replace("ReversedException=false", "ReversedException=true")
+    assert from_kde(only, "a.near.example", 443) == proxy
+    assert from_kde(only, "far.example", 443) == Wanted(source="KDE")
+    script = KDE.replace("ProxyType=1", "ProxyType=2")
+    assert from_kde(script, "far.example", 443) == Wanted(
+        pac="http://w.example/p.pac", source="KDE"
+    )
+    for nothing in (
+        "",
+        KDE.replace("ProxyType=1", "ProxyType=0"),
+        "[Proxy Settings]\nProxyType=1\n",
+    ):
+        assert from_kde(nothing, "far.example", 443) is None
+    with pytest.raises(ProxyFault, match="KDE"):
+        from_kde(KDE.replace("=http://proxy", "=socks://proxy"), "far.example", 443)
 
 
 def test_the_script_that_macos_names_is_found() -> None:
