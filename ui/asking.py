@@ -75,7 +75,7 @@ def question(status: Status | None, now_ms: int, answered: Collection[str] = ())
         program=tr("Program: {path} (process {pid})", path=program, pid=app.pid)
         if program
         else tr("The system does not say which program this is."),
-        story=_story(app, now_ms),
+        story=_story(app, now_ms) + _at_stake(app),
         goes_to=tr("Allowed, its events go to {place}.", place=plain(status.strangers_go_to))
         if status.strangers_go_to
         else tr("Allowed, its events wait on this computer until it has a far end."),
@@ -103,6 +103,19 @@ def _story(app: AppStatus, now_ms: int) -> str:
         n=count(app.offered),
     )
     return f"{knocked} {offered}"
+
+
+def _at_stake(app: AppStatus) -> str:
+    """Say what a denial would delete, of an app that was allowed before."""
+    if not app.pending:
+        return ""
+    said = trn(
+        "Denied, {n} event of it that still waits here is deleted.",
+        "Denied, {n} events of it that still wait here are deleted.",
+        app.pending,
+        n=count(app.pending),
+    )
+    return f" {said}"
 
 
 def told(app: AppStatus) -> str:

@@ -102,7 +102,7 @@ class Page:
             paused = self.status is not None and self.status.pause is not None
             for key, does in (
                 ("q", "quit"),
-                ("p", "pause"),
+                ("p", "pause sending"),
                 ("r", "resume" if paused else "retry"),
             ):
                 line.append(f" {key} ", style="reverse")

@@ -55,6 +55,12 @@ def test_what_nobody_knows_is_said_as_such() -> None:
     assert asked.more == "2 more apps ask."
 
 
+def test_what_a_denial_would_delete_is_said_before_it_does() -> None:
+    asked = asking.question(snapshot(apps=(knocker(pending=12),)), NOW)
+    assert asked is not None
+    assert asked.story.endswith("Denied, 12 events of it that still wait here are deleted.")
+
+
 def test_only_who_waits_is_asked_about() -> None:
     settled = knocker(asking=False)
     assert asking.question(snapshot(apps=(settled,)), NOW) is None

@@ -277,7 +277,7 @@ def test_everything_of_the_windows_first_page_fits(
         "live 12 min",
         "latency 3 ms",
         "Linux 6.18 · x64 · 16 GB · en-GB",
-        " q  quit   p  pause   r  retry",
+        " q  quit   p  pause sending   r  retry",
     ):
         assert told in shown
 

@@ -33,6 +33,9 @@ class Typed:
         self.out, self.err = io.StringIO(), io.StringIO()
 
     def __call__(self, line: str, *, answer: str | None = None) -> int:
+        return self.run(f"apps {line}", answer=answer)
+
+    def run(self, line: str, *, answer: str | None = None) -> int:
         self.out, self.err = io.StringIO(), io.StringIO()
         shell = Shell(
             out=self.out,
@@ -42,7 +45,7 @@ class Typed:
             door=lambda: LocalDoor(self.agent.places.socket),
             entrance=_never,
         )
-        return main(["apps", *line.split()], shell)
+        return main(line.split(), shell)
 
     @property
     def said(self) -> str:
@@ -78,6 +81,13 @@ def test_who_asks_comes_first_with_the_commands_that_answer(apps: Typed) -> None
     assert apps("--json") == 0
     shown = {app["app_id"]: app for app in json.loads(apps.out.getvalue())}
     assert shown["stranger"]["asking"] is True
+
+
+def test_status_and_top_say_it_where_there_is_no_tray(apps: Typed) -> None:
+    apps.knock()
+    for command in ("status", "top --once"):
+        apps.run(command)
+        assert "stranger (homing send) wants to report" in " ".join(apps.out.getvalue().split())
 
 
 def test_allowing_says_where_its_events_go_and_show_repeats_it(apps: Typed) -> None:
