@@ -211,6 +211,7 @@ def test_one_who_reads_nothing_is_cut_off_all_the_same(house: House) -> None:
         sock.connect(("127.0.0.1", token.port))
         headers = {"Host": f"127.0.0.1:{token.port}"} | UPGRADE
         sock.sendall(head("GET", f"/t/{token.token}/app/acme/track", headers))
+        assert sock.recv(4096).startswith(b"HTTP/1.1 101")
         with contextlib.suppress(TimeoutError):  # in the end it is not read any more either
             for _ in range(40):
                 sock.sendall(sent)
