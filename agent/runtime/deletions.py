@@ -219,17 +219,17 @@ class Deleting:
             asked.reason = "" if asked.receipts else "the far end held nothing, or gave no receipt"
             log.info("a far end has deleted app=%s receipts=%d", asked.app_id, len(asked.receipts))
         except (Refused, SecretFault) as fault:
-            asked.state, asked.reason = "parked", _said(fault)
+            asked.state, asked.reason = "parked", self._said(fault)
             log.warning("a request for deletion is parked code=%s", fault.code)
         except LinkFault as fault:
             floor_s = fault.retry_after_s if isinstance(fault, Throttled) else 0.0
             wait_s = self.backoff.wait_s(asked.attempts, self.core.means.rng, floor_s=floor_s)
             asked.attempts += 1
             asked.next_ms = self.core.means.wall_ms() + round(wait_s * 1000) + 1
-            asked.reason = str(fault)
+            asked.reason = self._said(fault)
             log.info("a far end could not be asked to delete code=%s", fault.code)
         except Fault as fault:
-            asked.state, asked.reason = "parked", _said(fault)
+            asked.state, asked.reason = "parked", self._said(fault)
             log.warning("a request for deletion is parked code=%s", fault.code)
         self._keep(asked)
 
@@ -237,6 +237,11 @@ class Deleting:
         """Return the receipt; empty if nobody is called so there, or none is given."""
         said = await off_loop(lambda: api.erase(person), name="deletion")
         return said[:MOST_RECEIPT_BYTES].decode("utf-8", "replace").strip()
+
+    def _said(self, fault: Fault) -> str:
+        """Return why, without what opens a door: a far end may repeat the token in its words."""
+        said = f"{fault}. {fault.advice}".rstrip(". ") + "." if fault.advice else str(fault)
+        return self.core.wire.masks.apply(said.encode()).decode("utf-8", "replace")
 
     def _keep(self, asked: Asked) -> None:
         try:
@@ -283,7 +288,3 @@ def deletion(asked: Asked) -> Deletion:
 def _place(asked: Asked) -> Place:
     told = FarEnd(upstream=asked.upstream, kind=asked.kind, origin=asked.origin)
     return Place(asked.app_id, told, asked.token_file, here=asked.here)
-
-
-def _said(fault: Fault) -> str:
-    return f"{fault}. {fault.advice}".rstrip(". ") + "." if fault.advice else str(fault)

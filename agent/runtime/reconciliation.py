@@ -190,7 +190,8 @@ class Reconciling:
             after = {key: held for key, held in self._ours(stream, from_ms).items()
                      if key[0] in devices}  # fmt: skip
         except Fault as fault:
-            return _not_asked(said, fault)
+            why = core.wire.masks.apply(str(fault).encode()).decode("utf-8", "replace")
+            return _not_asked(said, fault, why)
         kept_since = parse_ms(theirs.kept_since) if theirs.kept_since else None
         if kept_since is not None:
             from_ms = max(from_ms, first_hour(kept_since + SLACK_MS))
@@ -289,7 +290,7 @@ def _found(said: Reconciled, outcome: Outcome) -> Reconciled:
     return msgspec.structs.replace(said, **more)
 
 
-def _not_asked(said: Reconciled, fault: Fault) -> Reconciled:
+def _not_asked(said: Reconciled, fault: Fault, why: str) -> Reconciled:
     """Return that it could not be asked; what no later try will change is said so."""
     text = "The far end could not be asked."
     if isinstance(fault, Refused) and fault.status == 404:
@@ -298,5 +299,5 @@ def _not_asked(said: Reconciled, fault: Fault) -> Reconciled:
         text = "The far end cannot be asked without a token."
     at_ms = 0 if isinstance(fault, (Refused, SecretFault)) else said.at_ms
     return msgspec.structs.replace(
-        said, verdict="not asked", text=text, reason=str(fault), at_ms=at_ms
+        said, verdict="not asked", text=text, reason=why, at_ms=at_ms
     )

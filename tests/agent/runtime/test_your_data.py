@@ -17,6 +17,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from agent.door.reconciliation import Reconcile
+from agent.door.wire import ReadWire
 from agent.door.your_data import Deleted, DeleteData, ReadHeld, ReadReceipts, RetryDeletion
 from agent.rules.backoff import Backoff
 from collector.receipts import digest, verify
@@ -314,3 +316,46 @@ async def test_a_collector_deletes_and_signs_and_what_was_sent_is_gone_there(
         named = {digest(stated["salt"], "acme", one) for one in msgspec.structs.astuple(identity)}
         assert stated["subject"] in named
         assert residue(folder / "state", identity.anon_id) == []
+
+
+@on_a_loop
+async def test_the_far_end_on_this_computer_is_compared_and_deletes_too(
+    folder: Path, expected_warnings: Callable[..., None]
+) -> None:
+    expected_warnings("agent.keeper")
+    written = '[far_end]\nkeep_here = "yes"\n[[apps]]\nid = "acme"\nname = "Acme"\n'
+    async with started(folder, written) as here:
+        await here.report("A", "B")
+        await until(lambda: here.account().delivered == 3, 40.0)
+        (one,) = (await here.core.reconciling.reconcile(Reconcile(app_id="acme"))).ways
+        assert one.text == "The far end confirms 3 of 3 events."
+        link = next(one for one in here.core.status().links if one.app_id == "acme")
+        assert link.confirmed == one.text
+        await deleted(here, app_id="acme", remote=True)
+        await settled(here)
+        (told,) = here.core.deleting.told()
+        assert (told.state, told.receipts) == ("done", 1)
+        tokens = folder / "state" / "far-end-tokens.json"
+        assert tokens.stat().st_mode & 0o077 == 0
+
+
+@on_a_loop
+async def test_no_token_is_ever_in_the_record_of_the_wire(folder: Path) -> None:
+    with stubborn((204, {}, b""), (403, {}, f"not {TOKEN}".encode())) as there:
+        endpoint = f"{NOWHERE}/t/{TOKEN}"
+        async with started(folder, settings(folder, endpoint, there.origin)) as here:
+            await here.report("A")
+            here.core.wire.add(1, "acme", "sent", f'{{"token":"{TOKEN}"}}'.encode())
+            await deleted(here, remote=True, local=False)
+            await settled(here)
+            said = here.core.wire.page(ReadWire(limit=100)).entries
+            asked = [one for one in said if one.kind == "data-api"]
+            assert sorted(one.head.split()[0] for one in asked) == [
+                "204",
+                "403",
+                "DELETE",
+                "DELETE",
+            ]
+            assert any("Authorization: ***" in one.text for one in asked)
+            assert "tOkEn" not in msgspec.json.encode(said).decode()
+            assert "tOkEn" not in here.core.deleting.told()[0].reason
