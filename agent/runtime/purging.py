@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from agent.adapters import spool
 from agent.rules.consent import Consent
 from agent.runtime.off_loop import off_loop
 from tracking.errors import Fault
@@ -94,8 +93,7 @@ class Purging:
             await off_loop(partial(core.wire.forget, app_id), name="records go")
 
         async def files(app_id: str) -> None:
-            forget = partial(spool.forget, core.spooling.folder, app_id)
-            await off_loop(forget, name="spool goes")
+            await core.spooling.forget(app_id)
 
         async def comparisons(app_id: str) -> None:
             core.reconciling.forget((app_id,))

@@ -189,7 +189,10 @@ class Spooling:
         if self._pending.pop(app_id, None) is not None:
             self.unnote(f"spool.pending.{app_id}")
         if turned is not None:
-            self.forget(app_id)
+            try:
+                await self.forget(app_id)
+            except OSError as exc:
+                self._later(f"what {app_id} left cannot be deleted: {exc}")
             return
         for file in files:
             if not await self._file(self.desks[app_id], file):
@@ -207,20 +210,20 @@ class Spooling:
     def _origin(self) -> Origin:
         return Origin(transport="spool", connection=0, peer="", received_ms=self.wall_ms())
 
-    def forget(self, app_id: str) -> int:
-        """Delete what a denied app left; return how many events that was."""
-        try:
-            events = spool.forget(self.folder, app_id)
-        except OSError as exc:
-            said = f"what {app_id} left could not be deleted: {exc.strerror}"
-            self._tell(f"spool.denied.{app_id}", said, "error")
-            return 0
+    async def forget(self, app_id: str) -> None:
+        """Delete what a denied or paused app left, and say how many events that was.
+
+        Raises:
+            OSError: Not all of it could be deleted.
+
+        """
+        events = await off_loop(partial(spool.forget, self.folder, app_id), name="spool goes")
+        self._pending.pop(app_id, None)
         self.unnote(f"spool.pending.{app_id}")
         if events:
-            log.info("deleted what a denied app left app=%s count=%d", app_id, events)
-            said = f"{events} events that {app_id} left were deleted: it is denied"
+            log.info("deleted what an app left that may not report app=%s count=%d", app_id, events)
+            said = f"{events} events that {app_id} left were deleted: it may not report"
             self.note(f"spool.denied.{app_id}", said, "info")
-        return events
 
     async def _file(self, desk: Desk, file: Found) -> bool:
         """Take one file in; return whether the next may follow."""
