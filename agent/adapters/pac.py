@@ -146,13 +146,18 @@ class Script:
             return path.read_bytes()
         require(at[0])
         mine = Patience(
-            min(FETCH_S, patience.until - time.monotonic()), patience.wake, patience.given_up
+            min(FETCH_S, patience.until - time.monotonic()),
+            patience.wake,
+            patience.given_up,
+            patience.note,
         )
         sock = connect(*at, mine, resolve)
         parts = urlsplit(place)
         if parts.scheme == "https":
             sock = _secured(sock, at[0], mine)
-        page = get_page(sock, parts.netloc, parts.path or "/", mine, most_bytes=MOST_BYTES)
+        page = get_page(
+            sock, parts.netloc, parts.path or "/", mine, kind="script", most_bytes=MOST_BYTES
+        )
         if page.status != 200 or not page.whole:
             raise PacFault(f"{place[:200]} answered {page.status}, no PAC script", advice=ADVICE)
         return page.body

@@ -16,6 +16,8 @@ from typing import Any, cast
 from agent.adapters.patience import Patience, as_fault, receive, send_all
 from tracking.errors import Unreachable
 
+NOTED_BYTES = 16 * 1024  #: Of an answer, for the record of the wire.
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -36,9 +38,23 @@ class Page:
 
 
 def get_page(
-    sock: socket.socket, authority: str, path: str, patience: Patience, *, most_bytes: int
+    sock: socket.socket,
+    authority: str,
+    path: str,
+    patience: Patience,
+    *,
+    kind: str,
+    most_bytes: int,
 ) -> Page:
     """Ask for ``path`` on a connected socket, which is closed afterwards.
+
+    Args:
+        sock: Owned from now on.
+        authority: For the Host header.
+        path: What is asked for.
+        patience: Covers everything.
+        kind: What the record of the wire calls it.
+        most_bytes: Of the body, so many are wanted.
 
     Raises:
         Unreachable: No HTTP came back in time.
@@ -49,9 +65,11 @@ def get_page(
         f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nAccept: */*\r\n"
         "Cache-Control: no-cache\r\nConnection: close\r\n\r\n"
     )
+    heard = bytearray()
     try:
+        patience.note(kind, "sent", ask.encode("ascii"))
         send_all(sock, ask.encode("ascii"), patience)
-        with read_response(sock, patience) as response:
+        with read_response(sock, patience, heard) as response:
             body = response.read(most_bytes + 1)
             location = response.getheader("location") or ""
     except http.client.HTTPException as exc:
@@ -60,13 +78,22 @@ def get_page(
         raise as_fault(exc, authority) from exc
     finally:
         sock.close()
+        if heard:
+            patience.note(kind, "received", bytes(heard[:NOTED_BYTES]))
     return Page(response.status, location, body[:most_bytes], len(body) <= most_bytes)
 
 
 def read_response(
-    sock: socket.socket, patience: Patience
+    sock: socket.socket, patience: Patience, heard: bytearray | None = None
 ) -> contextlib.closing[http.client.HTTPResponse]:
-    """Let ``http.client`` read the answer under our patience instead of a timeout per read."""
+    """Let ``http.client`` read the answer under our patience instead of a timeout per read.
+
+    Args:
+        sock: Connected.
+        patience: Covers the answer.
+        heard: Gets the bytes as they came.
+
+    """
 
     class Body(io.RawIOBase):
         def readable(self) -> bool:
@@ -75,6 +102,8 @@ def read_response(
         def readinto(self, buffer: Any) -> int:
             data = receive(sock, len(buffer), patience)
             buffer[: len(data)] = data
+            if heard is not None:
+                heard.extend(data)
             return len(data)
 
     class StandIn:

@@ -47,11 +47,11 @@ def explained(
 
 def _ask(address: Address, fault: LinkFault, patience: Patience, resolve: Resolve) -> str:
     left_s = patience.until - time.monotonic()
-    mine = Patience(min(ASK_S, max(left_s, 1.0)), patience.wake, patience.given_up)
+    mine = Patience(min(ASK_S, max(left_s, 1.0)), patience.wake, patience.given_up, patience.note)
     host = f"[{address.host}]" if ":" in address.host else address.host
     try:
         sock = connect(address.host, PORT, mine, resolve)
-        page = get_page(sock, host, "/", mine, most_bytes=MOST_BYTES)
+        page = get_page(sock, host, "/", mine, kind="portal", most_bytes=MOST_BYTES)
     except Unreachable:
         return ""
     return portal_sign(address.host, fault, Answered(page.status, page.location, page.body))

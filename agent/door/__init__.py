@@ -271,7 +271,8 @@ class WireEntry(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     n: int = 0  #: Its number in the record.
     upstream: str = ""  #: The way out's name.
-    kind: str = "frame"  #: ``frame``, ``http``, ``handshake``, ``proxy``, ``data-api``, ``verdict``
+    kind: str = "frame"  #: ``frame``, ``http``, ``handshake``, ``proxy``, ``script``,
+    #: ``portal``, ``data-api``, ``verdict``
     head: str = ""  #: Method and path, or the status line.
     peer: str = ""  #: Who was at the other end: the certificate, or why there is none.
     verdict: str = ""  #: "acknowledged 12 of 12", "refused: …", "not answered", "retried".

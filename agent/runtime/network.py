@@ -142,9 +142,9 @@ class Network:
         """Tell whether a stream's backlog waits for a better moment; asked before each lease."""
         if self.core.means.mono_s() - self._looked_s >= LOOK_S:
             self._look_soon()
-        if not self.causes:
-            return False
         outbox, now_ms = self.core.outbox, self.core.means.wall_ms()
+        if not self.causes or now_ms < self.override_until_ms:  # most of the time: no question
+            return False
         try:
             waiting = outbox.pending(stream)
         except StorageFault:

@@ -198,6 +198,9 @@ def test_a_portal_is_told_from_an_outage_and_delivery_follows_the_sign_in(
     agent.report()
     assert agent.named("link.portal") < 15
     assert lab.http.accepted == 1
+    asked = [one for one in agent.look("wire/read")["entries"] if one["kind"] == "portal"]
+    assert [one["direction"] for one in asked] == ["received", "sent"], "newest first"
+    assert asked[1]["text"].startswith("GET / HTTP/1.1"), "and nothing of ours in it"
     lab.sign_in()
     assert agent.delivered(2) < 10
     assert lab.resolver.asked

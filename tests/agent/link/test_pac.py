@@ -68,12 +68,20 @@ def test_a_script_is_fetched_once_by_http_and_sees_no_path(raw_far_end: RawFarEn
 
     atlas = Atlas(pac=f"http://127.0.0.1:{raw_far_end(serve).port}/w/proxy.pac")
     secret = parse_address("wss://far.example/app/my-secret-id/track")
+    noted: list[tuple[str, str, bytes]] = []
     for address in (secret, parse_address("wss://far.example"), FAR):
-        (proxy,) = atlas.proxies_to(address, Patience(5))
+        patience = Patience(5, note=lambda *said: noted.append(said))
+        (proxy,) = atlas.proxies_to(address, patience)
         assert proxy is not None
         assert proxy.host == f"far.example{len('https://far.example/')}"
     assert len(asked) == 1
     assert asked[0].startswith(b"GET /w/proxy.pac HTTP/1.1\r\n")
+    assert [(kind, direction) for kind, direction, _ in noted] == [
+        ("script", "sent"),
+        ("script", "received"),
+    ]
+    assert noted[0][2] == asked[0]
+    assert noted[1][2].startswith(b"HTTP/1.0 200 OK\r\n\r\nfunction FindProxyForURL")
 
 
 def test_a_script_learns_the_far_ends_address_and_no_other_names(tmp_path: Path) -> None:
