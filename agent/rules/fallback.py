@@ -42,6 +42,7 @@ class Fallback:
         after: Blocked dials in a row before HTTP is used; 0: it never is.
         retry_s: So long on HTTP before a WebSocket is tried again; doubled each time in vain.
         cap_s: At most.
+        suspected: When the program ran before, only HTTP got through: one blocked dial is enough.
         reason: Why WebSockets are held to be blocked; None: they are not.
         again_at: When a WebSocket is tried again, monotonic seconds.
 
@@ -50,12 +51,17 @@ class Fallback:
     after: int = 0
     retry_s: float = 300.0
     cap_s: float = 3600.0
+    suspected: bool = False
     reason: Fault | None = None
     again_at: float = 0.0
     _blocked: int = 0  # WebSocket dials in a row
     _wait_s: float = 0.0  # until the next try, when this one is in vain
     _proven: bool = False  # HTTP has worked since it was chosen
     _plainly: bool = False  # one of the endpoint's forms answered that there is no upgrade
+
+    def __post_init__(self) -> None:
+        if self.suspected:
+            self._blocked = max(0, self.after - 1)
 
     @property
     def note(self) -> str:

@@ -134,6 +134,7 @@ class LinkRule:
     form: Form = "seed"
     over: Transport = "websocket"
     next_try: float | None = None
+    _remembered_over: Transport = "websocket"
     _tried: set[Form] = field(default_factory=set)
     _may_move: float = float("-inf")  # not sooner does a change of the network count again
     _told: float = 0.0  # until when the far end asked us to stay away (invariant 9)
@@ -152,6 +153,7 @@ class LinkRule:
 
     def __post_init__(self) -> None:
         self.form = "track" if self.remembered == "track" else "seed"
+        self._remembered_over = "http" if self.fallback.suspected else "websocket"
 
     @property
     def deadline(self) -> float | None:
@@ -329,9 +331,9 @@ class LinkRule:
         orders = self._beat_now(now)
         if self.over == "http":
             self.fallback.http_opened(now)
-        elif self.remembered != self.form:
-            self.remembered = self.form
-            orders.append(Remember(self.form))
+        if self.remembered != self.form or self._remembered_over != self.over:
+            self.remembered, self._remembered_over = self.form, self.over
+            orders.append(Remember(self.form, self.over))
         return orders + self._lend(now)
 
     def _hear(self) -> None:

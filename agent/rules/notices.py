@@ -187,9 +187,10 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Remember:
-    """Keep the form of the endpoint that worked; it is tried first from now on."""
+    """Keep what worked for the next start: the endpoint's form, and by which transport."""
 
     form: Form
+    over: Transport = "websocket"
 
 
 Notice = (

@@ -207,8 +207,8 @@ class Delivery:
                     self._lent_to = 0
                     if self.owes:
                         self.dock.settle_now()
-                case Remember(form=form):
-                    self.desk.keep(self.way.name, form=form)
+                case Remember(form=form, over=over):
+                    self.desk.keep(self.way.name, form=form, http=over == "http")
                     self.dock.plan_settle()
 
     def _lend(self, dial: int, now_s: float) -> None:
@@ -372,7 +372,7 @@ class Delivery:
 
 def make_delivery(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> Delivery:
     """Make a way out in the words of Nucleus; its thread is not started yet."""
-    link = dock.link
+    link, kept = dock.link, desk.kept(way.name)
     limits: dict[str, Any] = {
         "ca_file": Path(link.ca_file) if link.ca_file else None,
         "dial_s": max(0.5, link.dial_deadline_s - 1.0),  # its sentence is the better one
@@ -387,11 +387,11 @@ def make_delivery(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> 
         endpoint=way.endpoint,
         rule=LinkRule(
             rng=dock.means.rng,
-            remembered=desk.kept(way.name).form,
+            remembered=kept.form,
             heartbeat_s=link.heartbeat_s,
             dial_s=link.dial_deadline_s,
             ack_s=link.ack_timeout_s,
-            fallback=Fallback(after=link.http_after, retry_s=link.websocket_retry_s),
+            fallback=Fallback(link.http_after, link.websocket_retry_s, suspected=kept.http),
         ),
         link=WebSocketLink(desk.app_id, post, note=notes.said, **limits),
         posts=TrackLink(desk.app_id, post, answer_s=link.ack_timeout_s, **limits),

@@ -18,6 +18,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         form: The endpoint form that the far end accepted: ``seed`` or ``track``.
+        http: No WebSocket got through when it last connected, and HTTP did.
         hold: How hard its far end was tried in vain; None once a link has proved itself.
         stream: The outbox's key of its queue. Where it is not the way's own name, the app had
             one unnamed far end before, and this way took its queue over.
@@ -28,6 +29,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     form: str = ""
+    http: bool = False
     hold: Hold | None = None
     stream: str = ""
     language: Language = "nucleus"

@@ -460,6 +460,27 @@ def test_case_c10_where_websockets_are_blocked_events_go_by_post_once_and_back_w
     assert sorted(stored) == ["five", "four", "one", "three", "two"], "no doubles"
 
 
+def test_case_c10_after_a_restart_one_blocked_dial_is_enough(
+    folder: Path, tmp_path: Path, collector: BucketEnd
+) -> None:
+    app = BucketApp(collector, "restarted")
+    control = tmp_path / "control"
+    control.write_text("cut")
+
+    async def run(endpoint: str, name: str) -> int:
+        written = _settings(endpoint, app_id="restarted")
+        async with started(folder, written, Clocks(chance=0.0)) as here:
+            await here.report(name, app_id="restarted")
+            await until(lambda: here.account("restarted").pending == 0)
+            assert here.delivery("restarted").rule.over == "http"
+            return here.delivery("restarted").dials
+
+    with upgrade_killer(collector.port, control) as endpoint:
+        assert asyncio.run(run(endpoint, "before")) == 4
+        assert asyncio.run(run(endpoint, "after")) == 2
+    assert [event.name for event in app.held.events if event.type == "event"] == ["before", "after"]
+
+
 # --- C11, C12 ------------------------------------------------------------------------------------
 
 

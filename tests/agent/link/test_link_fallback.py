@@ -143,12 +143,11 @@ def test_a_socket_that_spoke_and_fell_silent_does_not() -> None:
     assert rule.state is State.WAITING
 
 
-def test_over_http_everything_is_as_ever_but_the_form_is_not_remembered() -> None:
+def test_over_http_everything_is_as_ever() -> None:
     rule = a_rule()
     now = blocked_until_http(rule)
     orders = rule.feed(Opened(rule.dial), now)
-    assert orders == [SendHeartbeat(rule.dial), Lease(rule.dial)]
-    assert not any(isinstance(order, Remember) for order in orders)
+    assert orders == [SendHeartbeat(rule.dial), Remember("seed", "http"), Lease(rule.dial)]
     rule.feed(Leased(1, frozenset("ab")), now)
     assert rule.in_flight == 2
     rule.feed(Received(rule.dial, ("a", "b", "x")), now)
@@ -189,7 +188,7 @@ def test_what_is_lent_is_waited_for_before_a_websocket_is_tried_and_nothing_more
     rule.feed(Leased(1, frozenset("ab")), now)
     rule.feed(Leased(2, frozenset("cd")), now)
     rule.feed(Drained(), now)
-    rule.ack_s = 1e6  # type: ignore[misc]
+    rule.ack_s = 1e6
     rule._ack_by = now + 1e6
     due = rule.fallback.again_at
     while (rule.deadline or 0) <= due:
@@ -236,3 +235,16 @@ def test_a_network_that_changes_is_probed_over_http_and_a_websocket_is_tried_soo
     rule, now = live_over_http()
     assert rule.feed(Moved(), now + 10) == [Probe(rule.dial)]
     assert dial_of(rule.feed(Tick(), now + 10)).over == "websocket"
+
+
+def test_after_a_restart_one_blocked_dial_is_enough_if_it_was_blocked_before() -> None:
+    rule = LinkRule(rng=lambda: 0.5, fallback=Fallback(after=3, suspected=True))
+    assert dial_of(rule.feed(Start(), 0.0)).over == "websocket"
+    assert dial_of(rule.feed(Lost(1, CUT), 0.0)).over == "http"
+    assert not any(isinstance(order, Remember) for order in rule.feed(Opened(2), 0.0)[2:])
+
+
+def test_a_websocket_that_opens_is_remembered_instead() -> None:
+    rule = LinkRule(rng=lambda: 0.5, remembered="seed", fallback=Fallback(after=3, suspected=True))
+    rule.feed(Start(), 0.0)
+    assert Remember("seed", "websocket") in rule.feed(Opened(1), 0.0)
