@@ -288,12 +288,14 @@ def test_over_the_quota_a_bucket_client_waits_instead_of_losing_its_batch(
 ) -> None:
     _, door = start("[limits]\nevents_per_s = 250\nburst = 100\n" + SETTINGS)
     token = door.ask(GiveToken(app_id="acme"))
-    bulk = json.dumps([{"type": "event", "event": "e", "userId": "u"}] * 100).encode()
+    items = [{"type": "event", "event": "e", "userId": "u"}] * 100
+    bulk = json.dumps([*items, {"type": "event", "event": "bad"}]).encode()
     for _ in range(3):
-        assert _post(token, "bulk", bulk) == (200, {"success": True})
+        status, said = _post(token, "bulk", bulk)
+        assert (status, said["success"], said["accepted"]) == (200, True, 100)
     assert len(_queued(door)) == 300
     (app,) = [app for app in door.status().apps if app.app_id == "acme"]
-    assert (app.accepted, app.refused) == (300, 0)
+    assert (app.accepted, app.refused) == (300, 3)
 
 
 def test_far_over_the_quota_a_bucket_client_is_refused_at_once(
