@@ -28,6 +28,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from agent.adapters.atlas import Atlas
@@ -35,7 +36,7 @@ from agent.adapters.http_wire import Answer, HttpWire, Question, Stale
 from agent.adapters.patience import Abandoned, Patience, as_fault, drain, ready_of
 from agent.adapters.roads import Place, Resolve, look_up, open_road
 from agent.adapters.tls import client_context
-from agent.adapters.websocket_link import Died
+from agent.adapters.websocket_link import Died, Note, unheard
 from agent.rules.endpoints import Address
 from agent.rules.notices import Lost
 from tracking.errors import Fault
@@ -84,6 +85,7 @@ class HttpLink:
         answer_s: A question and its answer.
         resolve: Name to places; replaced in tests.
         atlas: Hosts, proxies and logins of this agent.
+        note: Hears what a proxy is asked and answers; called from this thread.
 
     Attributes:
         sent_bytes: Bodies sent since the start. Written by this thread alone; any may read it.
@@ -104,6 +106,7 @@ class HttpLink:
         answer_s: float = 30.0,
         resolve: Resolve = look_up,
         atlas: Atlas | None = None,
+        note: Note = unheard,
     ) -> None:
         self.name = name
         self.sent_bytes = 0
@@ -116,6 +119,7 @@ class HttpLink:
         self._dial_s, self._answer_s = dial_s, answer_s
         self._resolve = resolve
         self._atlas = atlas
+        self._note = note
         self._context: ssl.SSLContext | None = None
         self._inbox: deque[_Ask] = deque()
         self._unwanted = 0  # questions up to this one were cancelled
@@ -263,7 +267,10 @@ class HttpLink:
         return HttpWire(ask.address, sock, self._agent)
 
     def _patience(self, number: int, seconds: float) -> Patience:
-        return Patience(seconds, self._wake_out, lambda: self._given_up(number))
+        def note(kind: str, direction: Literal["sent", "received"], said: bytes) -> None:
+            self._note(kind, direction, said, "")
+
+        return Patience(seconds, self._wake_out, lambda: self._given_up(number), note)
 
     def _given_up(self, number: int) -> bool:
         return self._stopping.is_set() or self._unwanted >= number

@@ -394,7 +394,7 @@ def make_delivery(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> 
             fallback=Fallback(link.http_after, link.websocket_retry_s, suspected=kept.http),
         ),
         link=WebSocketLink(desk.app_id, post, note=notes.said, **limits),
-        posts=TrackLink(desk.app_id, post, answer_s=link.ack_timeout_s, **limits),
+        posts=TrackLink(desk.app_id, post, answer_s=link.ack_timeout_s, note=notes.said, **limits),
         doubts=Doubts(fair_s=link.ack_timeout_s / 3),
         notes=notes,
     )

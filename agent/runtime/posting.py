@@ -38,6 +38,7 @@ from agent.rules.ways import Way
 from agent.runtime.desk import Desk
 from agent.runtime.leaving import REFUSED, Condemned, Dock, Owed, Post
 from agent.runtime.standing import Standing
+from agent.runtime.wire_notes import WireNotes
 from tracking.errors import Refused, SecretFault, StorageFault
 
 log = logging.getLogger("agent.posting")
@@ -379,6 +380,7 @@ def make_posting(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> P
             dial_s=link.dial_deadline_s,
             answer_s=link.ack_timeout_s,
             atlas=dock.atlas,
+            note=WireNotes(dock.wire, desk.app_id, way.name, dock.means.wall_ms).said,
         ),
         profile=profile,
         standing=Standing(desk, way, dock, rule),
