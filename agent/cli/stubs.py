@@ -6,6 +6,7 @@ and digits; a property is optional if it was not seen each time.
 
 from __future__ import annotations
 
+import abc
 import json
 import keyword
 import re
@@ -66,7 +67,7 @@ def _tree(shape: ShapeOf) -> _Node:
     return root
 
 
-class _Writer:
+class _Writer(abc.ABC):
     """What the two languages have in common: records are written innermost first."""
 
     language: Language
@@ -107,14 +108,17 @@ class _Writer:
 
     anything: str
 
+    @abc.abstractmethod
     def list_of(self, element: str) -> str:
-        raise NotImplementedError
+        """Return the type of a list."""
 
+    @abc.abstractmethod
     def write(self, title: str, members: list[tuple[str, str, bool]], *, is_open: bool) -> None:
-        raise NotImplementedError
+        """Write the type of an object: its members as name, type, and whether it is optional."""
 
+    @abc.abstractmethod
     def module(self, app_id: str, events: list[tuple[str, str]]) -> str:
-        raise NotImplementedError
+        """Return everything that was written, and the signature of `track`."""
 
 
 class _Python(_Writer):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from websockets.sync.server import serve
 
 from agent.adapters.local_socket import LocalAddress, read_loopback
 from agent.client import LOOPBACK_FILE, LocalDoor
 from agent.door import Door
 from agent.host import Agent, HostDoor
+from tests.agent.host.counter import FarEnd
 
 APPS = """
 [link]
@@ -78,3 +81,17 @@ def door(
     loopback = read_loopback(folder / "state" / LOOPBACK_FILE)
     assert loopback is not None
     return LocalDoor(LocalAddress(loopback=loopback))
+
+
+@pytest.fixture
+def far() -> Iterator[FarEnd]:
+    far = FarEnd()
+    far.acknowledges.set()
+    with serve(far.hear, "127.0.0.1", 0) as server:
+        far.server = server
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield far
+        far.acknowledges.set()
+        server.shutdown()
+        thread.join(10)

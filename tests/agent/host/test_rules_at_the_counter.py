@@ -1,135 +1,22 @@
-"""What may be kept, who has to wait, and what an acknowledgement means: a whole agent, real
-sockets, a real far end. Threat rows 24, 28, 29 and 48; FIELD.md R21, R28, §3 items 16, 17 and 23.
+"""What may be kept, what is marked, and what an acknowledgement means: a whole agent, real sockets,
+a real far end. Threat row 48; FIELD.md R21, §3 items 2, 16 and 17.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import socket
-import statistics
-import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import websocket
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.server import Server, ServerConnection, serve
 
 from agent.door.lint import ForgetShapes, ListShapes, ReadMarks
 from agent.door.redaction import ListRules, ReloadRules, TryRule
-from agent.host import Agent, HostDoor
-
-Make = Callable[..., tuple[Agent, HostDoor]]
-
-
-@dataclass
-class FarEnd:
-    """A far end that keeps what it heard, and acknowledges while it may."""
-
-    frames: list[str] = field(default_factory=list)
-    times: dict[str, float] = field(default_factory=dict)  # name of an event → when it came
-    acknowledges: threading.Event = field(default_factory=threading.Event)
-    server: Server | None = None
-
-    @property
-    def endpoint(self) -> str:
-        assert self.server is not None
-        return f"ws://127.0.0.1:{self.server.socket.getsockname()[1]}"
-
-    def hear(self, ws: ServerConnection) -> None:
-        try:
-            for text in ws:
-                assert isinstance(text, str)
-                self.frames.append(text)
-                events = json.loads(text)["data"]
-                for event in events:
-                    self.times.setdefault(event.get("name", ""), time.monotonic())
-                self.acknowledges.wait()
-                ws.send(json.dumps({"reportedIds": [e["id"] for e in events if "id" in e]}))
-        except ConnectionClosed:
-            return
-
-    @property
-    def heard(self) -> list[dict[str, Any]]:
-        return [event for text in self.frames for event in json.loads(text)["data"]]
-
-
-@pytest.fixture
-def far() -> Iterator[FarEnd]:
-    far = FarEnd()
-    far.acknowledges.set()
-    with serve(far.hear, "127.0.0.1", 0) as server:
-        far.server = server
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield far
-        far.acknowledges.set()
-        server.shutdown()
-        thread.join(10)
-
-
-def apps(far: FarEnd, *ids: str, more: str = "") -> str:
-    return "".join(
-        f'[[apps]]\nid = "{app_id}"\nspeaks = ["nucleus", "bucket"]\n{more}'
-        f'[[apps.upstreams]]\nkind = "nucleus"\nendpoint = "{far.endpoint}"\n'
-        'leave_out = ["user", "company", "feedback", "feature-flag-event", "prompt-event",'
-        ' "channel-status-event"]\n'
-        for app_id in ids
-    )
-
-
-class UnixHttp(http.client.HTTPConnection):
-    """HTTP over the agent's socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=30)
-        self.path = str(path)
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
-        self.sock.connect(self.path)
-
-
-def post(
-    agent: Agent, body: object, path: str = "/app/acme/track", **headers: str
-) -> tuple[int, dict[str, Any], dict[str, str]]:
-    connection = UnixHttp(agent.places.socket)
-    try:
-        named = {key.replace("_", "-"): value for key, value in headers.items()}
-        connection.request(
-            "POST", path, json.dumps(body), {"Content-Type": "application/json", **named}
-        )
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read()), dict(answer.headers.items())
-    finally:
-        connection.close()
-
-
-def events(*said: dict[str, Any], **top: object) -> dict[str, Any]:
-    return {**top, "data": list(said)}
-
-
-def lines(agent: Agent) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(60)
-    sock.connect(str(agent.places.socket))
-    return sock
-
-
-def until(true: Callable[[], object], within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.01)
-
+from tests.agent.host.counter import FarEnd, Make, apps, events, lines, post, until
 
 # --- acknowledgement levels ----------------------------------------------------------------------
 
@@ -296,119 +183,6 @@ def test_row_48_nothing_that_leaves_names_the_machine_or_its_person(
     assert error["name"] == "ENOENT ~/x"
     assert "(~/src/app.js:3)" in error["payload"]["stack"]
     assert door.ask(ListRules()).machine_touched == 1
-
-
-# --- who has to wait -----------------------------------------------------------------------------
-
-
-def test_row_28_a_flood_of_one_app_delays_another_by_little_and_is_told(
-    make_agent: Make, far: FarEnd
-) -> None:
-    quota = "[limits]\nevents_per_s = 1000\nburst = 2000\n"
-    agent, door = make_agent(quota + apps(far, "noisy", "calm"))
-
-    def latency(number: int) -> float:
-        began = time.monotonic()
-        answered = post(
-            agent,
-            events({"name": f"calm-{number}"}),
-            "/app/calm/track",
-            Homing_Ack="delivered; timeout=5",
-        )
-        assert answered[1]["delivered"] is True
-        return time.monotonic() - began
-
-    latency(0)
-    alone = [latency(n) for n in range(1, 11)]
-    enough = threading.Event()
-    answers: list[dict[str, Any]] = []
-
-    def flood() -> None:
-        sock = lines(agent)
-        reader = sock.makefile()
-        frame = json.dumps(events(*[{"name": "noise"}] * 200, appId="noisy")).encode() + b"\n"
-        while not enough.is_set():
-            sock.sendall(frame * 10)
-            answers.extend(json.loads(reader.readline()) for _ in range(10))
-        sock.close()
-
-    floods = [threading.Thread(target=flood) for _ in range(2)]
-    for thread in floods:
-        thread.start()
-    try:
-        until(lambda: any(n.code == "app.noisy.noisy" for n in door.status().notices))
-        flooded = [latency(n) for n in range(11, 31)]
-        until(lambda: {a.app_id: a for a in door.status().apps}["noisy"].events_per_s > 2000)
-        now = door.status()
-    finally:
-        enough.set()
-        for thread in floods:
-            thread.join(30)
-    ratio = statistics.median(flooded) / statistics.median(alone)
-    assert max(flooded) < 5.0
-    assert ratio < 40, f"calm waits {ratio:.1f} times as long"
-    told = {app.app_id: app for app in now.apps}
-    assert told["noisy"].over_quota > 0
-    assert told["calm"].over_quota == 0
-    (notice,) = [notice for notice in now.notices if notice.code == "app.noisy.noisy"]
-    assert "noisy sends " in notice.text
-    assert "events/s, 1,000 are allowed" in notice.text
-    refused = [answer for answer in answers if answer.get("code") == "request.over_quota"]
-    assert refused
-    assert refused[0]["reportedIds"] == []
-    assert refused[0]["retryAfter"] >= 1
-    assert "events_per_s" in refused[0]["advice"]
-    status, body, headers = post(agent, events(*[{"name": "more"}] * 2000), "/app/noisy/track")
-    assert (status, body["code"]) == (429, "request.over_quota")
-    assert int(headers["retry-after"]) == body["retryAfter"]
-
-
-def test_one_app_may_have_a_quota_and_a_share_of_its_own(make_agent: Make, far: FarEnd) -> None:
-    far.acknowledges.clear()
-    bounds = "[outbox]\nmax_events = 1000\n"
-    own = "events_per_s = 5\nburst = 400\nshare = 30\n"
-    agent, door = make_agent(bounds + apps(far, "acme", more=own) + apps(far, "calm"))
-    assert post(agent, events(*[{"name": "a"}] * 200))[0] == 200
-    assert post(agent, events(*[{"name": "a"}] * 150))[0] == 200
-    status, body, _ = post(agent, events({"name": "a"}))
-    assert (status, body["code"], body["retryAfter"]) == (429, "request.over_quota", 30)
-    assert "30% of the outbox" in body["error"]
-    assert any("30% of the outbox" in notice.text for notice in door.status().notices)
-    assert post(agent, events({"name": "b"}), "/app/calm/track")[0] == 200
-    far.acknowledges.set()
-    until(lambda: door.status().apps[0].pending == 0)
-    status, body, _ = post(agent, events(*[{"name": "a"}] * 100))
-    assert (status, body["retryAfter"] > 1) == (429, True)  # 5 a second are its own
-    assert post(agent, events({"name": "a"}))[0] == 200
-
-
-def test_events_that_were_known_do_not_use_up_the_quota(make_agent: Make, far: FarEnd) -> None:
-    agent, _ = make_agent("[limits]\nevents_per_s = 1\nburst = 20\n" + apps(far, "acme"))
-    said = events(*({"name": "a", "id": n} for n in range(9)))
-    for _ in range(20):
-        assert post(agent, said)[0] == 200
-    assert post(agent, events({"name": "new", "id": "n"}))[0] == 200
-
-
-def test_an_import_passes_by_the_quota_and_its_app_may_report_meanwhile(
-    make_agent: Make, far: FarEnd
-) -> None:
-    agent, _ = make_agent("[limits]\nevents_per_s = 10\nburst = 50\n" + apps(far, "acme"))
-    sock, number = lines(agent), 40
-    began = time.monotonic()
-    for n in range(number):
-        items = ({"name": "old", "id": f"{n}-{m}"} for m in range(500))
-        said = events(*items, appId="acme", ack="durable")
-        said["import"] = True
-        sock.sendall(json.dumps(said).encode() + b"\n")
-    assert post(agent, events({"name": "live"}))[0] == 200
-    reader = sock.makefile()
-    answers = [json.loads(reader.readline()) for _ in range(number)]
-    took = time.monotonic() - began
-    sock.close()
-    assert all(len(answer["reportedIds"]) == 500 for answer in answers)
-    assert took < 30  # 20,000 events at ten a second would be half an hour
-    assert post(agent, events({"name": "live"}))[0] == 200
 
 
 # --- what was learned ----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent.rules.personal import may_be_personal, of_key, of_number, of_property, of_text
 
+MAC_HOMES = "/" + "Users"
 PERSONAL = {
     "email": ["bob@mail.example", "write to Bob.O'Neil+x@mail.example.co.uk now", "<a_b@x-y.de>"],
     "phone": ["+49 170 1234567", "+1 (555) 123-4567", "call (555) 123-4567", "555-123-4567"],
@@ -18,7 +19,12 @@ PERSONAL = {
     "iban": ["DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432"],
     "ip": ["10.20.30.40", "from 192.168.178.21:443", "2001:db8:85a3::8a2e:370:7334", "fe80::1"],
     "mac": ["3c:22:fb:01:9a:7e", "3C-22-FB-01-9A-7E"],
-    "path": ["/home/bob/secret.txt", "at /Users/bob:3", r"C:\Users\Bob Smith\x", "C:/Users/bob/x"],
+    "path": [
+        "/home/bob/secret.txt",
+        f"at {MAC_HOMES}/bob:3",
+        r"C:\Users\Bob Smith\x",
+        f"C:{MAC_HOMES}/bob/x",
+    ],
     "secret": [
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P",
         "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
@@ -52,7 +58,7 @@ HARMLESS = [
     "Europe/Berlin",
     "en-US,en;q=0.9",
     "/usr/lib/python3.11/site-packages/module/file.py",
-    "/Users/Shared/x",
+    f"{MAC_HOMES}/Shared/x",
     "@media (min-width: 600px)",
     "user@",
     "follow @acme",

@@ -141,8 +141,10 @@ def test_an_error_does_not_name_the_machine(reach: str) -> None:
 
 
 def test_names_that_say_nothing_of_anybody_stay() -> None:
-    names = MachineNames(homes=("/root", "/"), user="root", hosts=("localhost", "pc"))
-    said = events({"type": "error", "name": "root on localhost at pc, root@pc, /root/x, /usr/x"})
+    names = MachineNames(homes=("/var/root", "/"), user="root", hosts=("localhost", "pc"))
+    said = events(
+        {"type": "error", "name": "root on localhost at pc, root@pc, /var/root/x, /usr/x"}
+    )
     (event,) = Screening(names=names, reach="errors").events("acme", said)
     assert event.name == "root on localhost at pc, USER@HOST, ~/x, /usr/x"
 
