@@ -19,6 +19,7 @@ from agent.rules.portal import Answered, portal_sign, worth_asking
 from tracking.errors import LinkFault, SignIn, Unreachable
 
 ASK_S = 3.0
+LEFT_S = 0.5  #: With less of the dial's patience left nobody is asked.
 PORT = 80
 MOST_BYTES = 16 * 1024
 
@@ -34,7 +35,7 @@ def explained(
     """
     if not atlas.portal_check or not address.secure or is_loopback(address.host):
         return fault
-    if not worth_asking(fault):
+    if not worth_asking(fault) or patience.until - time.monotonic() < LEFT_S:
         return fault
     sign = atlas.portal(address.host, lambda: _ask(address, fault, patience, resolve))
     if not sign:
@@ -47,7 +48,7 @@ def explained(
 
 def _ask(address: Address, fault: LinkFault, patience: Patience, resolve: Resolve) -> str:
     left_s = patience.until - time.monotonic()
-    mine = Patience(min(ASK_S, max(left_s, 1.0)), patience.wake, patience.given_up, patience.note)
+    mine = Patience(min(ASK_S, left_s), patience.wake, patience.given_up, patience.note)
     host = f"[{address.host}]" if ":" in address.host else address.host
     try:
         sock = connect(address.host, PORT, mine, resolve)

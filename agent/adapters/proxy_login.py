@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from agent.adapters.patience import Patience, read_head, send_all, status_of
 from agent.rules.endpoints import Address
 from agent.rules.proxies import Proxy
-from tracking.errors import LoginWanted, ProxyFault, SignIn
+from tracking.errors import LoginWanted, ProxyFault, SignIn, Silent
 
 CHALLENGE = re.compile(rb"(?im)^proxy-authenticate:[ \t]*([^\r\n]*)")
 LOCATION = re.compile(rb"(?im)^location:[ \t]*https?://([^/\s:]+)")
@@ -117,6 +117,11 @@ def _ask(
         status = status_of(head)
         if rest and 200 <= status < 300:
             raise ProxyFault(f"the proxy {proxy.host} talks when it should be silent")
+    except Silent as exc:
+        sock.close()
+        raise ProxyFault(
+            f"the proxy {proxy.host} does not answer", advice="Check the proxy, or try another."
+        ) from exc
     except BaseException:
         sock.close()
         raise

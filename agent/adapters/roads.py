@@ -68,11 +68,12 @@ def open_road(
         if not address.secure:
             require_loopback(address.host, str(sock.getpeername()[0]))
             return sock
-        patience.doing = "proving the far end's name"
+        proof = patience.share(2)  # whoever accepts and then says nothing does not get all of it
+        proof.doing = "proving the far end's name"
         sock = context().wrap_socket(
             sock, server_hostname=address.host, do_handshake_on_connect=False
         )
-        shake_hands(sock, patience)
+        shake_hands(sock, proof)
     except BaseException as exc:
         if sock is not None:
             sock.close()

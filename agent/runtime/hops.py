@@ -17,7 +17,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from agent.adapters.atlas import Atlas, describe
@@ -33,12 +34,13 @@ from agent.adapters.route_watch import has_default, routes
 from agent.adapters.tls import client_context
 from agent.adapters.websocket_wire import PING, PONG, Wire
 from agent.door.network import Hop, Walk
-from agent.rules.endpoints import Address, endpoint_url, is_loopback, parse_address
+from agent.rules.endpoints import Address, Form, endpoint_url, is_loopback, parse_address
 from agent.rules.proxies import Proxy
+from agent.rules.verdict import ELSEWHERE
 from agent.runtime.names import look_up_aside
 from agent.runtime.steps import Steps, Stopped
 from agent.runtime.targets import Target
-from tracking.errors import Fault, LinkFault, Unreachable
+from tracking.errors import Fault, LinkFault, Refused, Unreachable
 
 WALK_S = 18.0  #: For one way.
 CONNECT_S = 6.0
@@ -105,7 +107,14 @@ def _walk(target: Target, atlas: Atlas, ca_file: Path | None, steps: Steps) -> N
     sock = _laid(address, proxies, atlas, steps, patience)
     sock = _proven(address, sock, context, atlas, steps, patience, direct=proxies == (None,))
     if target.language == "nucleus":
-        steps.take("websocket", lambda: _upgraded(target, sock, patience))
+        again = partial(
+            open_road,
+            address,
+            context=lambda: context,
+            resolve=look_up_aside,
+            atlas=atlas,
+        )
+        steps.take("websocket", lambda: _upgraded(target, sock, again, patience))
     else:
         steps.say("websocket", "skipped", "Bucket is spoken over HTTP")
     _posted(target, address, atlas, context, steps)
@@ -282,20 +291,37 @@ def _proven(
     return steps.take("tls", step)
 
 
-def _upgraded(target: Target, sock: socket.socket, patience: Patience) -> tuple[None, str]:
-    """Upgrade, and have a ping answered; nothing that counts is sent."""
+def _upgraded(
+    target: Target,
+    sock: socket.socket,
+    again: Callable[[Patience], socket.socket],
+    patience: Patience,
+) -> tuple[None, str]:
+    """Upgrade at one form of the endpoint or the other, as a link does; have a ping answered."""
+    try:
+        _ping(target, "track", sock, patience)
+    except Refused as fault:
+        if fault.status not in ELSEWHERE:
+            raise
+        _ping(target, "seed", again(patience), patience)
+    return None, "upgraded, and a ping is answered"
+
+
+def _ping(target: Target, form: Form, sock: socket.socket, patience: Patience) -> None:
+    """Upgrade a connected socket, which is closed afterwards; nothing that counts is sent."""
     mine = Patience(min(CONNECT_S, max(0.5, patience.until - time.monotonic())))
-    url = endpoint_url(target.endpoint, target.app_id, "track")
+    url = endpoint_url(target.endpoint, target.app_id, form)
     wire = Wire(url, sock, mine, read_s=CONNECT_S, send_s=CONNECT_S)
     heard: list[int] = []
-    wire.say(((PING, b"homing"),))
-    mine.doing = "waiting for a pong"
-    while PONG not in heard:
-        if not wire.pending:
-            mine.wait(sock)
-        wire.read(lambda opcode, _: heard.append(opcode))
-    wire.close()
-    return None, "upgraded, and a ping is answered"
+    try:
+        wire.say(((PING, b"homing"),))
+        mine.doing = "waiting for a pong"
+        while PONG not in heard:
+            if not wire.pending:
+                mine.wait(sock)
+            wire.read(lambda opcode, _: heard.append(opcode))
+    finally:
+        wire.close()
 
 
 def _posted(

@@ -209,6 +209,20 @@ class Lab:
             back.start()
             _pump(secure, onward)
 
+    def without_sdk_path(self, sock: socket.socket) -> None:
+        """Relay, but know nothing at ``/app/{appId}/track``."""
+        with self.context.wrap_socket(sock, server_side=True) as secure:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += secure.recv(65536)
+            if b" /app/" in head.split(b"\r\n")[0]:
+                secure.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                return
+            with socket.create_connection(("127.0.0.1", self.far.port)) as onward:
+                onward.sendall(head)
+                threading.Thread(target=_pump, args=(onward, secure), daemon=True).start()
+                _pump(secure, onward)
+
     def portal(self, page: bytes) -> None:
         """Stand in the far end's place: a certificate of one's own, and a page on port 80."""
         own = self.authority.server(("portal.example",), self_signed=True)

@@ -326,3 +326,48 @@ def test_a_black_hole_with_every_default_ends_in_delivery_though_nothing_tells(
     time.sleep(max(0.0, seconds - (time.monotonic() - began)))
     lab.blackhole(on=False)
     assert agent.delivered(2, 20) < 10
+
+
+@pytest.mark.soak
+def test_a_resolver_that_says_nothing_is_named_and_walked_in_time(lab: Lab) -> None:
+    lab.resolver.silent = True
+    agent = lab.agent()
+    agent.report()
+    assert agent.named("link.unreachable.name") < 15
+    began = time.monotonic()
+    assert doctor(agent)["failed"] == "dns"
+    assert time.monotonic() - began < 20
+    lab.resolver.silent = False
+    assert agent.delivered(2, 20) < 10
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("stage", ["connect", "tls"])
+def test_whoever_accepts_and_says_nothing_is_named_and_walked_in_time(lab: Lab, stage: str) -> None:
+    if stage == "connect":
+        lab.serve(3128, lambda sock: sock.recv(1) and time.sleep(60), at=THERE)
+        agent = lab.agent(f'[network]\nproxy = "http://{THERE}:3128"\n')
+        code = "link.unreachable.proxy"
+    else:
+        lab.door = lambda sock: time.sleep(60)
+        agent = lab.agent()
+        code = "link.unreachable.silent"
+    agent.report()
+    assert agent.named(code) < 15
+    began = time.monotonic()
+    assert doctor(agent)["failed"] == stage
+    assert time.monotonic() - began < 20
+    if stage == "tls":
+        lab.sign_in()
+        assert agent.delivered(2, 20) < 10
+
+
+def test_a_far_end_that_knows_the_other_form_only_is_walked_to_its_end(lab: Lab) -> None:
+    """The seed's own path, ``/{appId}/``: the official SDKs' is tried first and refused."""
+    lab.door = lab.without_sdk_path
+    agent = lab.agent()
+    agent.report()
+    agent.delivered(2)
+    found = {hop["name"]: hop["verdict"] for hop in doctor(agent)["hops"]}
+    assert found["websocket"] == "ok"
+    assert found["http"] == "warning"

@@ -231,6 +231,11 @@ def test_a_proxy_that_will_not_is_told_apart_from_the_far_end(
     assert said in str(fault)
 
 
+def test_a_proxy_that_says_nothing_is_named_and_not_the_far_end(raw_far_end: RawFarEnds) -> None:
+    fault = road(through(raw_far_end(hold).port), patience_s=0.5)
+    assert (type(fault), str(fault)) == (ProxyFault, "the proxy 127.0.0.1 does not answer")
+
+
 def test_a_proxy_that_is_not_there_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
