@@ -15,12 +15,12 @@ from agent.door.gateway import (
 from agent.rules.consent import Consent
 from agent.runtime.bucket_reception import GatewayReception
 from agent.runtime.gateway import Gateway, Standing
+from agent.runtime.reception import Reception
 from tracking.events import Limits
 
 if TYPE_CHECKING:
     from agent.runtime.answering import Handlers
     from agent.runtime.core import Core
-    from agent.runtime.reception import Reception
 
 FILE = "gateway.json"  #: In the state folder.
 
@@ -40,7 +40,7 @@ class _Shown:
             self.core.watchers.changed()
 
 
-def gateway_of(core: Core, reception: Reception, limits: Limits) -> Gateway:
+def gateway_of(core: Core, limits: Limits) -> Gateway:
     """Return the gateway of a core, not opened yet."""
 
     def standing_of(app_id: str) -> Standing:
@@ -51,7 +51,7 @@ def gateway_of(core: Core, reception: Reception, limits: Limits) -> Gateway:
 
     return Gateway(
         core.places.state / FILE,
-        reception,
+        Reception(core.intake, core.consents, core.waiters, takes_imports=False),
         GatewayReception(core.intake),
         limits,
         connections=core.settings.limits.connections,

@@ -29,6 +29,7 @@ class Reception:
         intake: Takes the frames.
         consents: Says who may come in.
         waiters: Hears what far ends confirm.
+        takes_imports: A person's tools come in here; pages and SDKs at the gateway are none.
 
     Attributes:
         imports: Counts what a person imports: without a limit, because it is no noise of an app's.
@@ -37,7 +38,15 @@ class Reception:
 
     """
 
-    def __init__(self, intake: Intake, consents: Consents, waiters: Waiters) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        consents: Consents,
+        waiters: Waiters,
+        *,
+        takes_imports: bool = True,
+    ) -> None:
+        self.takes_imports = takes_imports
         self.intake = intake
         self.consents = consents
         self.waiters = waiters
@@ -68,7 +77,8 @@ class Reception:
     def take(
         self, app_id: str, frame: Frame, origin: Origin, reply: Callable[[Receipt], None]
     ) -> None:
-        bucket = None if frame.asked is None or not frame.asked.imports else self.imports
+        imports = self.takes_imports and frame.asked is not None and frame.asked.imports
+        bucket = self.imports if imports else None
         if origin.wait_s is None:
             self.intake.take(app_id, frame, origin, reply, bucket=bucket)
             return

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import statistics
 import threading
 import time
 from typing import Any
 
+from agent.door.gateway import GiveToken
 from tests.agent.host.counter import FarEnd, Make, apps, events, lines, post, until
 
 # --- who has to wait -----------------------------------------------------------------------------
@@ -122,3 +124,17 @@ def test_an_import_passes_by_the_quota_and_its_app_may_report_meanwhile(
     assert all(len(answer["reportedIds"]) == 500 for answer in answers)
     assert took < 30  # 20,000 events at ten a second would be half an hour
     assert post(agent, events({"name": "live"}))[0] == 200
+
+
+def test_nobody_imports_through_the_gateway(make_agent: Make, far: FarEnd) -> None:
+    _, door = make_agent("[limits]\nevents_per_s = 1\nburst = 3\n" + apps(far, "acme"))
+    token = door.ask(GiveToken(app_id="acme"))
+    said: dict[str, Any] = events(*[{"name": "a"}] * 3, ack="durable") | {"import": True}
+    found = []
+    for _ in range(2):
+        page = http.client.HTTPConnection("127.0.0.1", token.port, timeout=20)
+        path, kind = f"/t/{token.token}/app/acme/track", {"Content-Type": "application/json"}
+        page.request("POST", path, json.dumps(said), kind)
+        found.append(page.getresponse().status)
+        page.close()
+    assert found == [200, 429]
