@@ -11,6 +11,7 @@ import re
 import urllib.parse
 
 import pytest
+import websocket
 from houses import EVENT, JSON, UPGRADE, House, head, knock, status_of
 
 from agent.door.gateway import NewToken
@@ -79,6 +80,15 @@ def test_a_nucleus_client_opens_its_websocket(sdk: str, token: NewToken) -> None
         name: value.replace("PORT", str(token.port)) for name, value in NUCLEUS[sdk][1].items()
     }
     assert status_of(knock(token.port, head("GET", split.path, headers))) == 101
+
+
+def test_the_library_beneath_nucleus_python_connects_as_it_does_by_itself(token: NewToken) -> None:
+    """websocket-client says ``Origin: http://127.0.0.1:PORT`` of its own accord."""
+    url = NUCLEUS["nucleus-python"][0].format(_address(_lines(token)["nucleus-python"]))
+    ws = websocket.create_connection(url, timeout=5)
+    ws.send(EVENT.decode())
+    assert json.loads(ws.recv()) == {"reportedIds": [1]}
+    ws.close()
 
 
 @pytest.mark.parametrize("sdk", BUCKET)
