@@ -73,6 +73,7 @@ class Purging:
             except Fault as fault:
                 left.append(f"the outbox: {fault}")
             core.intake.forget(app_id)
+            core.reconciling.forget([app_id])
             desk = core.desks.get(app_id)
             if desk is not None:
                 core.seating.empty(desk)

@@ -102,10 +102,12 @@ class Reconciling:
     def forget(self, apps: Iterable[str]) -> None:
         """Forget what was found of apps whose data was deleted."""
         gone = frozenset(apps)
-        for one in [one for one in self.kept.ways if one.app_id in gone]:
-            self.core.unnote(_code(one))
-        self.kept.ways = [one for one in self.kept.ways if one.app_id not in gone]
-        self._write()
+        theirs = [one for one in self.kept.ways if one.app_id in gone]
+        if theirs:
+            for one in theirs:
+                self.core.unnote(_code(one))
+            self.kept.ways = [one for one in self.kept.ways if one.app_id not in gone]
+            self._write()
 
     def found(self, app_id: str, upstream: str) -> str:
         """Return the sentence about a way out, empty if it was never compared."""
