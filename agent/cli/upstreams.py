@@ -137,7 +137,7 @@ def _print(status: Status, links: dict[tuple[str, str], LinkStatus], shell: Shel
             table.append(
                 (
                     app.app_id,
-                    one.name or "(this computer)",
+                    one.name or ("(this computer)" if mine else "(none yet)"),
                     one.kind,
                     _state(app, one, links) or ("-" if one.declared else "forgotten"),
                     count(one.delivered),

@@ -1,10 +1,12 @@
 """Which queue of the outbox each way out of an app has.
 
-A queue has its way's name, with one exception. An app that had no upstream, or whose one upstream
+A queue has its way's name, with two exceptions. An app that had no upstream, or whose one upstream
 had no name yet, kept its events on a queue of the name :data:`agent.rules.ways.ONLY`; the first
 way that speaks Nucleus takes it over, so that nothing is left behind when a far end is named. The
 profile remembers who did, so that no other way takes it later: what waits for an upstream that
-was removed is not sent to the next one behind a person's back.
+was removed is not sent to the next one behind a person's back. And a way that changed its language
+begins a new queue, ``NAME:LANGUAGE``: what waits on the old one is in words that the far end does
+not know.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from agent.runtime.desk import NOTHING_KEPT, Desk, Lane
 
 def lanes_of(desk: Desk, ways: Sequence[Way], outbox: Outbox) -> tuple[Lane, ...]:
     """Return an app's ways out with their queues, and note in the profile whose each is."""
-    keys = {way.name: desk.kept(way.name).stream or way.name for way in ways}
+    keys = {way.name: _key(desk, way, outbox) for way in ways}
     heir = _heir(desk, ways, keys, outbox)
     if heir is not None:
         keys[heir.name] = ONLY
@@ -27,11 +29,27 @@ def lanes_of(desk: Desk, ways: Sequence[Way], outbox: Outbox) -> tuple[Lane, ...
         key = keys[way.name]
         kept = desk.kept(way.name)
         if way.upstream and (kept.stream != key or kept.language != way.language):
+            if kept.stream and kept.language != way.language:
+                before = f"{way.name}:{kept.language}"
+                desk.keep(before, stream=kept.stream, language=kept.language)
             desk.keep(way.name, stream=key, language=way.language)
         lanes.append(Lane(way, outbox.stream(desk.app_id, key)))
     if len({way.upstream for way in ways}) > 1:  # a dual run: its days are compared
         outbox.counting.streams.update(lane.stream for lane in lanes)
     return tuple(lanes)
+
+
+def _key(desk: Desk, way: Way, outbox: Outbox) -> str:
+    """Return the name of a way's queue, as far as nobody's is taken over."""
+    kept = desk.kept(way.name)
+    apart = f"{way.name}:{way.language}"
+    if kept.stream and kept.language == way.language:
+        return kept.stream
+    if kept.stream:
+        return desk.kept(apart).stream or apart
+    if way.language == "bucket" and (desk.app_id, way.name) in outbox.accounts():
+        return apart  # of a version that knew Nucleus only
+    return way.name
 
 
 def _heir(desk: Desk, ways: Sequence[Way], keys: dict[str, str], outbox: Outbox) -> Way | None:

@@ -112,6 +112,36 @@ def test_a_forgotten_collector_is_known_by_the_language_of_each_queue(outbox: Ou
     }
 
 
+def test_a_way_that_changes_its_language_begins_a_new_queue_and_comes_back_to_the_old(
+    outbox: Outbox,
+) -> None:
+    nucleus = seated(outbox, ways("far"))
+    accept(outbox, nucleus)
+    bucket = seated(outbox, ways("far", kind="bucket-bulk"), nucleus)
+    assert queues(outbox, bucket) == {"far": 0}
+    assert [(lane.way.name, lane.way.language) for lane in bucket.forgotten] == [
+        ("far:nucleus", "nucleus")
+    ]
+    accept(outbox, bucket)
+    accept(outbox, bucket)
+    again = seated(outbox, ways("far"), bucket)
+    assert queues(outbox, again) == {"far": 1}
+    assert [(lane.way.name, lane.way.language) for lane in again.forgotten] == [
+        ("far:bucket", "bucket")
+    ]
+    assert queues(outbox, seated(outbox, ways("far", kind="bucket-bulk"), again)) == {"far": 2}
+
+
+def test_what_an_older_version_left_waiting_is_not_told_to_a_far_end_of_another_language(
+    outbox: Outbox,
+) -> None:
+    with outbox.turn():
+        outbox.append(outbox.stream("acme", "nucleus"), [EVENT], NOW_MS)
+    after = seated(outbox, ways("nucleus", kind="bucket-bulk"))
+    assert queues(outbox, after) == {"nucleus": 0}
+    assert [lane.way.name for lane in after.forgotten] == ["nucleus"]
+
+
 def test_only_an_app_with_several_upstreams_is_counted_by_day(outbox: Outbox) -> None:
     seated(outbox, ways("mine", kind="homing"))
     assert outbox.counting.streams == set()
