@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agent.door import Check
 from agent.runtime.core import Core
+from agent.runtime.gateway_door import examined
 from agent.runtime.off_loop import off_loop
 
 LOW_DISK_BYTES = 100 * 1024 * 1024
@@ -25,6 +26,7 @@ async def examine(core: Core) -> tuple[Check, ...]:
     found = [
         *_settings(core),
         *_socket(core),
+        examined(core.gateway),
         *_outbox(core),
         *_disk(disk.free),
         *_identity(core),

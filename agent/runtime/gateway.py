@@ -137,6 +137,11 @@ class Gateway:
         """Where apps expect us; 0 until the first token was given."""
         return self.chosen_port or (self._tokens.port if self._tokens else 0)
 
+    @property
+    def apps(self) -> tuple[str, ...]:
+        """The apps that have a token."""
+        return tuple(sorted({one.app_id for one in self._tokens.grants})) if self._tokens else ()
+
     async def open(self) -> None:
         """Listen if a token was given before; what hinders is shown, and ends nothing else."""
         async with self._turn:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.adapters.gateway_socket import PortTaken
+from agent.door import Check
 from agent.door.gateway import (
     GatewayStatus,
     GiveToken,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from agent.runtime.core import Core
 
 FILE = "gateway.json"  #: In the state folder.
+MOST_NAMED = 5  #: Apps in one line.
 
 
 class _Shown:
@@ -60,6 +63,28 @@ def gateway_of(core: Core, limits: Limits) -> Gateway:
         standing_of=standing_of,
         wall_ms=core.means.wall_ms,
     )
+
+
+def examined(gateway: Gateway) -> Check:
+    """Return what `homing doctor` says: which port is open, and for whom."""
+    apps = gateway.apps
+    if gateway.listening:
+        evidence = f"open on 127.0.0.1:{gateway.port} and [::1]:{gateway.port} for {_names(apps)}"
+    elif apps:
+        return Check(
+            code=PortTaken.code,
+            title="Gateway",
+            verdict="error",
+            evidence=gateway.why,
+            repair=f"Find out who has the port: ss -ltnp 'sport = :{gateway.port}'",
+        )
+    else:
+        evidence = "off: no app has a token"
+    return Check(code="gateway", title="Gateway", verdict="ok", evidence=evidence)
+
+
+def _names(apps: tuple[str, ...]) -> str:
+    return ", ".join(apps[:MOST_NAMED]) + (", …" if len(apps) > MOST_NAMED else "")
 
 
 def handlers(core: Core) -> Handlers:

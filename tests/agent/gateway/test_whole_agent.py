@@ -102,6 +102,12 @@ def _local(agent: Agent, path: str, body: bytes, **headers: str) -> tuple[int, A
     return answer.status, said
 
 
+def _examined(door: HostDoor) -> tuple[str, str, str]:
+    """What the doctor says of the gateway itself."""
+    (found,) = [one for one in door.doctor() if one.title == "Gateway"]
+    return found.code, found.verdict, found.evidence
+
+
 def _queued(door: HostDoor, app_id: str = "acme") -> list[str]:
     return [event.body for event in door.outbox(app_id=app_id, limit=1000)]
 
@@ -113,11 +119,20 @@ def test_row_21_an_agent_opens_no_tcp_by_itself_and_listens_again_after_a_restar
     agent, door = start()
     assert _listening() == before
     assert door.ask(ListTokens()).listening is False
+    assert _examined(door) == ("gateway", "ok", "off: no app has a token")
     token = door.ask(GiveToken(app_id="acme"))
+    said = f"open on 127.0.0.1:{token.port} and [::1]:{token.port} for acme"
+    assert _examined(door) == ("gateway", "ok", said)
     ours = {("127.0.0.1", token.port), ("::1", token.port)}
     assert _listening() - before == ours
     agent.stop()
     assert _listening() == before
+    with socket.create_server(("127.0.0.1", token.port)):  # somebody else is quicker
+        agent, door = start()
+        code, verdict, _ = _examined(door)
+        assert (code, verdict) == ("gateway.port_taken", "error")
+        assert "Apps cannot reach the gateway: " in door.status().sentence.text
+        agent.stop()
     agent, door = start()
     assert _listening() - before == ours
     assert _post(token, "app/acme/track", EVENT) == (200, {"reportedIds": [1]})
