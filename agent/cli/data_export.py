@@ -69,6 +69,8 @@ def _lines(
     for app in held:
         for raw in stream_events(shell.entrance(), app.app_id):
             yield {"what": "event", "appId": app.app_id, "event": msgspec.Raw(raw)}
+        for path in app.spool:
+            yield from _spooled(app.app_id, Path(path))
     for letter in door.dead_letters(app_id=app_id, limit=MOST_LETTERS):
         yield {"what": "deadLetter"} | msgspec.to_builtins(letter)
     for request in door.ask(ReadDeletions()).requests:
@@ -82,6 +84,17 @@ def _lines(
         if not page.more or not page.entries:
             return
         want = msgspec.structs.replace(want, before=page.entries[-1].n)
+
+
+def _spooled(app_id: str, path: Path) -> Iterator[Line]:
+    """Yield the lines of a file of the spool; it may be taken in meanwhile."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), errors="replace") as file:
+            for line in file:
+                said = {"what": "spooled", "appId": app_id, "file": path.name}
+                yield said | {"line": line.rstrip("\n")}
+    except FileNotFoundError:
+        return
 
 
 def _readable(app: Line) -> Line:

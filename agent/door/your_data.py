@@ -31,7 +31,7 @@ class HeldApp(Struct, frozen=True, kw_only=True):
         tallies: Events by hour and kind.
         reckoning: What its far ends confirmed by hour and device: hour, device, events, digest.
         shapes: What was learned of its events, as JSON text; empty if nothing.
-        spool: Files that it left while no agent ran, not taken in yet.
+        spool: Paths of the files that it left while no agent ran, not taken in or set aside.
         settings: The rows of the settings file about it: key, value, origin.
         far_ends: Where its events go, and whether deletion can be asked for there.
 

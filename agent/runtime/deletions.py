@@ -27,9 +27,17 @@ import msgspec
 from agent.adapters.private_files import make_folder, read_private, write_private
 from agent.door.your_data import Deletion, FarEnd, State
 from agent.rules.backoff import Backoff
-from agent.runtime.far_ends import Place
+from agent.runtime.far_ends import Place, origin_of
 from agent.runtime.off_loop import off_loop
-from tracking.errors import Fault, LinkFault, Refused, RequestFault, SecretFault, Throttled
+from tracking.errors import (
+    Fault,
+    LinkFault,
+    Refused,
+    RequestFault,
+    SecretFault,
+    Throttled,
+    Unreachable,
+)
 
 if TYPE_CHECKING:
     from agent.adapters.data_api import DataApi
@@ -57,7 +65,6 @@ class Asked(msgspec.Struct, kw_only=True):
     upstream: str
     kind: str
     origin: str
-    token_file: str = ""
     here: bool = False
     persons: list[str]
     answered: int = 0
@@ -128,7 +135,6 @@ class Deleting:
             upstream=place.told.upstream,
             kind=place.told.kind,
             origin=place.told.origin,
-            token_file=place.token_file,
             here=place.here,
             persons=list(dict.fromkeys(persons)),
             made_ms=now_ms,
@@ -207,7 +213,7 @@ class Deleting:
     async def _try(self, asked: Asked) -> None:
         """Ask about everybody that is left, and keep after each what came of it."""
         try:
-            api = await self.core.far_ends.api(_place(asked))
+            api = await self.core.far_ends.api(self._place(asked))
             while asked.persons:
                 receipt = await self._erase(api, asked.persons[0])
                 asked.persons.pop(0)
@@ -232,6 +238,29 @@ class Deleting:
             asked.state, asked.reason = "parked", self._said(fault)
             log.warning("a request for deletion is parked code=%s", fault.code)
         self._keep(asked)
+
+    def _place(self, asked: Asked) -> Place:
+        """Return where to ask now.
+
+        A token file is the settings' of today: if they name another origin by now, the file may
+        hold that one's token, which must not go to the old one (threat row 34).
+
+        Raises:
+            Unreachable: The far end on this computer does not listen yet.
+
+        """
+        told = FarEnd(upstream=asked.upstream, kind=asked.kind, origin=asked.origin)
+        if asked.here:
+            if not self.core.housing.endpoint:
+                raise Unreachable("the far end on this computer does not listen yet")
+            told = msgspec.structs.replace(told, origin=origin_of(self.core.housing.endpoint))
+            return Place(asked.app_id, told, here=True)
+        today = next(
+            (one for one in self.core.far_ends.of(asked.app_id)
+             if (one.told.upstream, one.told.origin) == (asked.upstream, asked.origin)),
+            None,
+        )  # fmt: skip
+        return Place(asked.app_id, told, "" if today is None else today.token_file)
 
     async def _erase(self, api: DataApi, person: str) -> str:
         """Return the receipt; empty if nobody is called so there, or none is given."""
@@ -283,8 +312,3 @@ def deletion(asked: Asked) -> Deletion:
         reason=asked.reason,
         receipts=len(asked.receipts),
     )
-
-
-def _place(asked: Asked) -> Place:
-    told = FarEnd(upstream=asked.upstream, kind=asked.kind, origin=asked.origin)
-    return Place(asked.app_id, told, asked.token_file, here=asked.here)

@@ -173,9 +173,9 @@ class YourData:
         ]
         shapes = await core.linting.shapes(ListShapes(app_id=app_id))
         files = [
-            path.name
-            for path in (core.spooling.folder.glob("*") if core.spooling.folder.is_dir() else ())
-            if path.name.startswith(spool.prefix(app_id))
+            str(path)
+            for path in sorted(core.spooling.folder.rglob(f"*{spool.prefix(app_id)}*"))
+            if path.is_file()
         ]
         return HeldApp(
             app_id=app_id,

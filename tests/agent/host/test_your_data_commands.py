@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from agent.adapters.spool import ASIDE, prefix
 from agent.cli import _entrance, main
 from agent.cli.shell import Shell
 from agent.client import find_door
@@ -81,6 +82,21 @@ def test_one_app_is_exported_alone_and_to_the_output(typed: Typed) -> None:
     assert {one.get("appId") for one in said if one["what"] == "event"} == {"acme-ci"}
     assert typed("data", "export", "-", "--app", "nobody") == 64
     assert "nothing is held of 'nobody'" in typed.complained
+
+
+def test_what_lies_in_the_spool_is_exported_and_deleted_too(
+    typed: Typed, folder: Path, tmp_path: Path
+) -> None:
+    aside = next(folder.rglob("spool")) / ASIDE
+    aside.mkdir(mode=0o700, exist_ok=True)
+    left = aside / f"{prefix('acme-notes')}left"
+    left.write_text('{"name":"SPOOLED"}\n')
+    file = tmp_path / "mine.ndjson"
+    assert typed("data", "export", str(file)) == 0
+    (one,) = [one for one in lines(file) if one["what"] == "spooled"]
+    assert (one["appId"], one["line"]) == ("acme-notes", '{"name":"SPOOLED"}')
+    assert typed("data", "delete", "--app", "acme-notes", "--yes") == 0
+    assert not left.exists()
 
 
 def test_an_export_overwrites_nothing(typed: Typed, tmp_path: Path) -> None:

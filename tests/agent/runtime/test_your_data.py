@@ -220,6 +220,25 @@ async def test_a_person_whom_the_far_end_does_not_know_is_answered(folder: Path)
 
 
 @on_a_loop
+async def test_row_34_a_token_goes_to_no_other_origin_than_the_settings_name_it_for(
+    folder: Path,
+) -> None:
+    with stubborn(BUSY, BUSY) as old, stubborn() as new:
+        async with started(folder, settings(folder, NOWHERE, old.origin)) as here:
+            await here.report("A")
+            await deleted(here, remote=True)
+            await until(lambda: bool(old.heard))
+        old.heard.clear()
+        written = settings(folder, NOWHERE, new.origin, "tOkEn-of-the-new-far-end")
+        async with started(folder, written, Clocks(wall_ahead_s=60.0)) as here:
+            await settled(here)
+            (told,) = here.core.deleting.told()
+            assert (told.state, told.origin) == ("parked", old.origin)
+            assert old.heard == []
+            assert new.heard == []
+
+
+@on_a_loop
 async def test_without_a_token_or_a_data_api_it_is_said_and_not_asked(folder: Path) -> None:
     async with started(folder, settings(folder, NOWHERE, "")) as here:
         await here.report("A")
