@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
 
 from tracking.bucket import BODY_VALIDATION_FAILED, Batch
 
+_HEADERS: Final = (
+    "authorization",
+    "bucket-sdk-version",
+    "content-type",
+    "idempotency-key",
+    "reflag-sdk-version",
+)
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", re.ASCII)
+_MOST_ASKED: Final = 32  #: Header names of a preflight that are looked at.
 MOST_DESCRIBED: Final = 100  #: Sentences in one error body.
 
 
@@ -36,3 +46,21 @@ def rejection_body(batch: Batch) -> bytes:
     """Return the answer to a body of which nothing can be kept."""
     errors = [text for one in batch.rejected for text in one.errors][:MOST_DESCRIBED]
     return failure_body(BODY_VALIDATION_FAILED, "the body is not valid", tuple(errors))
+
+
+def cors(headers: dict[bytes, bytes]) -> dict[str, str]:
+    """Return what lets a page read the answer (§1): any page, with whatever it wants to send."""
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    asked = headers.get(b"access-control-request-headers", b"").decode("latin-1").lower()
+    names = [name.strip() for name in asked.split(",")[:_MOST_ASKED]]
+    allowed = sorted({*_HEADERS, *filter(_TOKEN.fullmatch, names)})
+    said = {
+        "Access-Control-Allow-Origin": origin or "*",
+        "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+        "Access-Control-Allow-Headers": ", ".join(allowed),
+        "Access-Control-Max-Age": "86400",
+        "Vary": "Origin",
+    }
+    if origin:
+        said["Access-Control-Allow-Credentials"] = "true"
+    return said

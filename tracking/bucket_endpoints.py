@@ -23,7 +23,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-import re
 import secrets
 import urllib.parse
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, cast
@@ -34,7 +33,9 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from tracking import bucket, bucket_answers
+from tracking.acknowledging import Arrival, told, wait_of_request
 from tracking.bucket import Accepted, Batch, FeedbackCall
+from tracking.conversation import arrives
 from tracking.endpoints import BYTES_IN_FLIGHT, NUCLEUS_PATH, InFlight, origin_of, read_body
 from tracking.errors import Fault, OverQuota, RequestFault
 from tracking.events import Limits
@@ -68,15 +69,6 @@ _ASKED: Final = {  # what SDKs want to know of a server that only tracks (§3)
     ("GET", ("features", "evaluated")): (200, _NO_FLAGS),
     ("GET", ("features", "enabled")): (200, _NO_FLAGS),
 }
-_HEADERS: Final = (
-    "authorization",
-    "bucket-sdk-version",
-    "content-type",
-    "idempotency-key",
-    "reflag-sdk-version",
-)
-_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", re.ASCII)
-_MOST_ASKED: Final = 32  #: Header names of a preflight that are looked at.
 
 
 class BucketKey(msgspec.Struct, frozen=True):
@@ -114,14 +106,14 @@ class BucketSink(Protocol):
 
     async def keep(
         self, app_id: str, batch: Batch, origin: Origin, repeat: Repeat | None
-    ) -> bytes | None:
+    ) -> bytes | Arrival | None:
         """Keep the accepted calls, and quarantine the rejected items; return when all is durable.
 
         Feedback always has its id.
 
         Returns:
-            The reply that was kept with an earlier request of the same key; None if this is the
-            first.
+            The reply that was kept with an earlier request of the same key; else the rest of its
+            way, if the origin asked to wait for that and it has one; else None.
 
         Raises:
             OverQuota: Come back later; nothing was kept.
@@ -238,7 +230,7 @@ class _BucketRoute(BaseRoute):
             response = _json(refused.status, refused.body)
             response.headers.update({k.replace("_", "-"): v for k, v in refused.headers.items()})
         if self.cors:
-            response.headers.update(_cors(headers))
+            response.headers.update(bucket_answers.cors(headers))
         await response(scope, receive, send)
 
     async def _respond(
@@ -288,28 +280,37 @@ class _BucketRoute(BaseRoute):
     ) -> tuple[int, bytes]:
         _check_type(headers)
         try:
+            wait_s = wait_of_request(headers, scope["query_string"])
             body = await read_body(headers, receive, self.limits.body_bytes)
         except RequestFault as fault:
-            raise _invalid(f"body: {fault}") from None
+            raise _invalid(f"{fault.field or 'body'}: {fault}") from None
+        origin = msgspec.structs.replace(origin_of(scope, "http"), wait_s=wait_s)
+        key = headers.get(b"idempotency-key", b"").decode("latin-1")
         await self.in_flight.enter(len(body))
         try:
-            origin = origin_of(scope, "http")
-            batch = await self._parse(method, body)
-            if not batch.accepted:
-                return 400, bucket_answers.rejection_body(batch)
-            key = headers.get(b"idempotency-key", b"").decode("latin-1")
-            batch, feedback_id = _named(batch, app_id, key)
-            reply = bucket_answers.success_body(
-                batch, feedback_id if method == "feedback" else None
-            )
-            try:
-                repeat = Repeat(key, reply) if key else None
-                earlier = await self.sink.keep(app_id, batch, origin, repeat)
-            except Fault as fault:
-                raise _failed(fault) from None
-            return 200, reply if earlier is None else earlier
+            status, reply, arrival = await self._keep(app_id, method, body, origin, key)
         finally:
             await self.in_flight.leave(len(body))
+        if wait_s is None or status != 200:
+            return status, reply
+        delivered = await arrives(arrival, wait_s, receive)
+        return 200 if delivered else 202, told(reply, delivered)
+
+    async def _keep(
+        self, app_id: str, method: str, body: bytes, origin: Origin, key: str
+    ) -> tuple[int, bytes, Arrival | None]:
+        """Hand a body to the sink; return the answer to it, and the rest of its way."""
+        batch = await self._parse(method, body)
+        if not batch.accepted:
+            return 400, bucket_answers.rejection_body(batch), None
+        batch, feedback_id = _named(batch, app_id, key)
+        reply = bucket_answers.success_body(batch, feedback_id if method == "feedback" else None)
+        try:
+            repeat = Repeat(key, reply) if key else None
+            kept = await self.sink.keep(app_id, batch, origin, repeat)
+        except Fault as fault:
+            raise _failed(fault) from None
+        return (200, kept, None) if isinstance(kept, bytes) else (200, reply, kept)
 
     async def _parse(self, method: str, body: bytes) -> Batch:
         """Understand a body; let others be served while a long one is."""
@@ -376,24 +377,6 @@ def _nothing_here(method: str, call: tuple[str, ...]) -> _Refused:
         return _Refused(405, bucket.UNKNOWN_ERROR, f"{clip(method)} is not for this", Allow=allow)
     code = bucket.FEATURE_NOT_FOUND if call[:1] == ("flags",) else bucket.UNKNOWN_ERROR
     return _Refused(404, code, "there is nothing at this path")
-
-
-def _cors(headers: dict[bytes, bytes]) -> dict[str, str]:
-    """Return what lets a page read the answer (§1): any page, with whatever it wants to send."""
-    origin = headers.get(b"origin", b"").decode("latin-1")
-    asked = headers.get(b"access-control-request-headers", b"").decode("latin-1").lower()
-    names = [name.strip() for name in asked.split(",")[:_MOST_ASKED]]
-    allowed = sorted({*_HEADERS, *filter(_TOKEN.fullmatch, names)})
-    cors = {
-        "Access-Control-Allow-Origin": origin or "*",
-        "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-        "Access-Control-Allow-Headers": ", ".join(allowed),
-        "Access-Control-Max-Age": "86400",
-        "Vary": "Origin",
-    }
-    if origin:
-        cors["Access-Control-Allow-Credentials"] = "true"
-    return cors
 
 
 def _json(status: int, body: bytes) -> Response:

@@ -23,6 +23,9 @@ import msgspec
 
 from agent.rules.gatekeeping import digest_of
 from agent.runtime.intake import Intake
+from agent.runtime.journey import Journey
+from agent.runtime.waiting import Waiters
+from tracking.acknowledging import Arrival
 from tracking.bucket import Batch
 from tracking.bucket_endpoints import BucketKey, Repeat
 from tracking.endpoints import Origin, Receipt
@@ -37,12 +40,16 @@ class BucketReception:
 
     Args:
         intake: Keeps them.
+        waiters: Hears what far ends confirm.
         app_of_digest: Returns the app that a gateway token with this SHA-256 opens.
 
     """
 
-    def __init__(self, intake: Intake, app_of_digest: Callable[[str], str | None]) -> None:
+    def __init__(
+        self, intake: Intake, waiters: Waiters, app_of_digest: Callable[[str], str | None]
+    ) -> None:
         self.intake = intake
+        self.waiters = waiters
         self.app_of_digest = app_of_digest
 
     async def app_of(self, key: BucketKey) -> str | None:
@@ -60,19 +67,22 @@ class BucketReception:
 
     async def keep(
         self, app_id: str, batch: Batch, origin: Origin, repeat: Repeat | None
-    ) -> bytes | None:
+    ) -> Arrival | None:
         """Return when the calls are on disk; as :class:`BucketSink` says.
 
         A repeat is answered as the first time, because the answer is made of the request alone.
         """
+        journey = None
+        if origin.wait_s is not None:
+            journey = Journey(self.intake, self.waiters, app_id, len(batch.accepted))
         loop = asyncio.get_running_loop()
         until = loop.time() + PATIENCE_S
         while True:
             answered: asyncio.Future[Receipt] = loop.create_future()
-            self._take(app_id, batch, origin, repeat, answered)
+            self._take(app_id, batch, origin, repeat, answered, journey)
             fault = (await answered).fault
             if fault is None:
-                return None
+                return journey
             if not isinstance(fault, OverQuota) or loop.time() + fault.retry_after_s > until:
                 raise fault
             await asyncio.sleep(fault.retry_after_s)
@@ -85,20 +95,22 @@ class BucketReception:
         origin: Origin,
         repeat: Repeat | None,
         answered: asyncio.Future[Receipt],
+        journey: Journey | None,
     ) -> None:
         def answer(receipt: Receipt) -> None:
             if not answered.done():  # who asked may have gone; the calls are kept all the same
                 answered.set_result(receipt)
 
         key = "" if repeat is None else repeat.key
-        self.intake.take_calls(app_id, batch, origin, answer, repeat=key)
+        ids = None if journey is None else journey.begins
+        self.intake.take_calls(app_id, batch, origin, answer, repeat=key, ids=ids)
 
 
 class GatewayReception(BucketReception):
     """The same behind the gateway, which says itself whose request it is."""
 
-    def __init__(self, intake: Intake) -> None:
-        super().__init__(intake, lambda _: None)
+    def __init__(self, intake: Intake, waiters: Waiters) -> None:
+        super().__init__(intake, waiters, lambda _: None)
 
     async def app_of(self, key: BucketKey) -> str | None:
         return key.text

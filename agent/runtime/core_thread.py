@@ -181,7 +181,7 @@ class CoreThread:
         self.controls = Controls(core, limits)
         reception = Reception(core.intake, core.consents, core.waiters)
         core.gateway = gateway = gateway_of(core, limits)
-        calls = BucketReception(core.intake, gateway.app_of_digest)
+        calls = BucketReception(core.intake, core.waiters, gateway.app_of_digest)
         listener = Listener(
             make_app(self.controls, reception, calls, limits, token=self._token),
             limits=limits,

@@ -55,7 +55,7 @@ def gateway_of(core: Core, limits: Limits) -> Gateway:
     return Gateway(
         core.places.state / FILE,
         Reception(core.intake, core.consents, core.waiters, takes_imports=False),
-        GatewayReception(core.intake),
+        GatewayReception(core.intake, core.waiters),
         limits,
         connections=core.settings.limits.connections,
         port=core.settings.gateway.port,

@@ -57,6 +57,30 @@ def test_delivered_on_a_websocket_and_on_lines(make_agent: Make, far: FarEnd) ->
     line.close()
 
 
+def test_delivered_in_the_words_of_bucket(make_agent: Make, far: FarEnd) -> None:
+    agent, _ = make_agent(apps(far, "acme"))
+    call = {"event": "sent", "userId": 1234567890}
+    assert post(agent, call, "/acme/event", Homing_Ack="delivered; timeout=20")[:2] == (
+        200,
+        {"success": True, "delivered": True},
+    )
+    far.acknowledges.clear()
+    path = "/acme/event?ack=delivered&timeout=0.3"
+    assert post(agent, call, path, Idempotency_Key="k-1")[:2] == (
+        202,
+        {"success": True, "delivered": False},
+    )
+    far.acknowledges.set()
+    path = "/acme/event?ack=delivered&timeout=20"
+    assert post(agent, call, path, Idempotency_Key="k-1")[:2] == (
+        200,
+        {"success": True, "delivered": True},
+    )
+    status, body, _ = post(agent, call, "/acme/event", Homing_Ack="soon")
+    assert (status, body["error"]["code"]) == (400, "BODY_VALIDATION_FAILED")
+    assert [event.get("name") for event in far.heard].count("sent") == 2
+
+
 # --- what is not to be kept ----------------------------------------------------------------------
 
 RULES = """
