@@ -28,7 +28,7 @@ from agent.adapters.private_files import read_private, write_private
 from agent.door.apps import EveryApp
 from agent.rules import consent
 from agent.rules.consent import Answer, Answers, Consent, Ruling
-from agent.rules.knocks import Knocks
+from agent.rules.knocks import MOST_KNOCKERS, Knocks
 from agent.rules.wording import visible
 from agent.runtime.desk import Desk
 from agent.settings import Settings
@@ -109,8 +109,8 @@ class Consents:
         self._tell_lost()
         self._plan()
 
-    def ruling(self, app_id: str) -> Ruling:
-        """Return what an app may do now."""
+    def ruling(self, app_id: str, now_ms: int | None = None) -> Ruling:
+        """Return what an app may do, now or at another time."""
         return consent.decide(
             app_id,
             declared=self.declared,
@@ -118,22 +118,12 @@ class Consents:
             do_not_track=self.do_not_track,
             policy=self.settings.consent.all,
             answers=self.answers,
-            now_ms=self.wall_ms(),
+            now_ms=self.wall_ms() if now_ms is None else now_ms,
         )
 
     def after(self, app_id: str, ruling: Ruling) -> Ruling | None:
         """Return what holds when a ruling has ended by itself; None if it does not."""
-        if ruling.until_ms is None:
-            return None
-        return consent.decide(
-            app_id,
-            declared=self.declared,
-            embedded=self.embedded,
-            do_not_track=self.do_not_track,
-            policy=self.settings.consent.all,
-            answers=self.answers,
-            now_ms=ruling.until_ms,
-        )
+        return None if ruling.until_ms is None else self.ruling(app_id, ruling.until_ms)
 
     @property
     def nobody_may(self) -> str:
@@ -305,7 +295,8 @@ class Consents:
             executable="homing send" if peer == "person" else caller.executable,
         )
         if new:
-            log.info("an app that nobody allowed knocked app=%s pid=%d", app_id, caller.pid)
+            if len(self.knocks.by_app) < MOST_KNOCKERS:  # or who invents ids fills the log
+                log.info("an app that nobody allowed knocked app=%s pid=%d", app_id, caller.pid)
             self._tell_pending()
         return RequestFault(
             f"the app {app_id!r} is not allowed on this computer yet",
@@ -364,10 +355,13 @@ class Consents:
 
     def asking(self) -> list[str]:
         """Return the apps that wait for an answer and were not put off, the longest first."""
+        if self.every_app() is not None:
+            return []
         return [
             app_id
             for app_id in self.knocks.by_app
-            if app_id not in self.answers.apps and self.ruling(app_id).consent is Consent.PENDING
+            if app_id not in self.answers.apps
+            and ((desk := self.desks.get(app_id)) is None or desk.consent is Consent.PENDING)
         ]
 
     def _tell_pending(self) -> None:
