@@ -43,6 +43,7 @@ UNFINISHED_BYTES: Final = 128 * 1024 * 1024  #: Of all connections together (inv
 SMALL_BYTES: Final = 64 * 1024  #: A connection that holds less is never the one to go.
 PROGRESS_BYTES: Final = 1024  #: Less than this between two looks is a drip, not progress.
 _IN_A_LINE: Final = b"{ \t\r\n"
+_numbers = itertools.count(1)  #: Of connections, unique in the process: it may have two listeners.
 _log = logging.getLogger("tracking.serving")
 
 
@@ -97,7 +98,6 @@ class Listener:
         self.refused = 0  #: Connections closed unread, for the curious.
         self.connections: set[_Connection] = set()
         self.peers: Counter[str] = Counter()
-        self.numbers = itertools.count(1)
         self.state = ServerState()
         self.config = Config(
             app=cast(Any, app),
@@ -225,7 +225,7 @@ class _Connection(asyncio.Protocol):
                 self.transport.abort()
         if not self.entered:
             return
-        self.number = next(self.listener.numbers)
+        self.number = next(_numbers)
         self.last = self.loop.time()
         self.look_in(self.listener.header_s)
 
