@@ -71,6 +71,7 @@ def as_text(event: Passing) -> str:
             "name": event.name,
             "userId": event.user_id,
             "payload": payload,
+            **({"marks": event.marks} if event.marks else {}),
         },
         ensure_ascii=False,
     )
@@ -123,15 +124,22 @@ class EventsModel(QAbstractTableModel):
         if role == Data.TextAlignmentRole:
             return side(self._columns[at])
         if role == Data.ToolTipRole:
-            return tip(plain(event.payload, 500) if at == 4 else self._cell(event, at))
+            return tip(self._more(event) if at == 4 else self._cell(event, at))
         if role == Data.ForegroundRole:
             tone = _tone(event, at)
             owner = self.parent()
             assert isinstance(owner, QWidget)
             return None if tone == "plain" else tone_colour(owner.window().palette(), tone)
         if role == Data.AccessibleTextRole:
-            return f"{self._columns[at].title}: {self._cell(event, at)}"
+            said = self._more(event) if at == 4 and event.marks else self._cell(event, at)
+            return f"{self._columns[at].title}: {said}"
         return None
+
+    @staticmethod
+    def _more(event: Passing) -> str:
+        """Return the payload, and before it what is new, odd or looks personal in it."""
+        payload = plain(event.payload, 500)
+        return f"{plain('; '.join(event.marks), 300)}\n{payload}" if event.marks else payload
 
     def _cell(self, event: Passing, column: int) -> str:
         match column:
@@ -152,7 +160,8 @@ class EventsModel(QAbstractTableModel):
 def _tone(event: Passing, column: int) -> Tone:
     if column == 1:
         return "bad" if event.type == "error" else "muted" if event.type == "init" else "plain"
-    return "muted"
+    startling = column == 4 and any(not mark.startswith("new-") for mark in event.marks)
+    return "bad" if startling else "muted"
 
 
 class EventsView(Table):

@@ -122,6 +122,20 @@ def test_an_app_is_called_by_its_name_and_a_type_is_named_where_it_says_more(
     assert json.loads(as_text(event(1, payload="")))["payload"] is None
 
 
+def test_what_is_odd_or_looks_personal_is_told_with_its_payload(panel: EventsPanel) -> None:
+    marks = ("personal: email in payload.mail", "new-name")
+    panel.add((event(1, marks=marks), event(2)))
+    model = panel.view.model()
+    marked, plain_one = model.index(1, 4), model.index(0, 4)
+    for role in (Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.AccessibleTextRole):
+        assert "personal: email in payload.mail; new-name" in marked.data(role)
+        assert "personal" not in plain_one.data(role)
+    colour = Qt.ItemDataRole.ForegroundRole
+    assert marked.data(colour) != plain_one.data(colour)
+    assert json.loads(as_text(event(1, marks=marks)))["marks"] == list(marks)
+    assert "marks" not in json.loads(as_text(event(2)))
+
+
 def test_the_count_of_skipped_events_is_told(panel: EventsPanel) -> None:
     panel.add((event(1),), skipped=1500)
     assert "1,500 more passed by unseen" in panel.title.toolTip()

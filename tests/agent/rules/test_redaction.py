@@ -133,6 +133,28 @@ def test_an_event_in_which_nothing_is_found_comes_back_as_it_was(value: object) 
         assert one.apply(raw, "nucleus", str) is raw
 
 
+@given(
+    value=VALUES,
+    path=st.sampled_from(
+        ["$.payload.x", "$..a", "$.payload..b", "$.payload.x[*]", "$.*", "$..*", ""]
+    ),
+    pattern=st.sampled_from(["", "a", "[0-9]+", "."]),
+    action=st.sampled_from(["drop", "drop_event", "mask", "hash"]),
+    language=st.sampled_from(["nucleus", "bucket"]),
+)
+def test_whatever_is_changed_is_json_still(
+    value: object, path: str, pattern: str, action: str, language: Language
+) -> None:
+    if not path and not pattern:
+        pattern = "a"
+    one = rule(path=path, pattern=pattern, action=action)
+    raw = json.dumps({"type": "event", "payload": {"x": value, "a": 1}, "userId": "a1"}).encode()
+    after = one.apply(raw, language, lambda text: "h" * 24)
+    assert after is None or isinstance(json.loads(after), dict)
+    if after is not None and action == "drop":
+        assert one.apply(after, language, str) is after  # nothing is left to be found
+
+
 def test_an_event_may_be_dropped_as_a_whole() -> None:
     one = rule(pattern="internal", action="drop_event")
     assert made(one, {"name": "internal.tick"}) is None
