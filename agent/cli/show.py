@@ -137,4 +137,6 @@ def _print_links(links: Sequence[LinkStatus], now_ms: int, shell: Shell) -> None
         shell.say(line)
     for link in links:
         if link.confirmed:
-            shell.say(f"{visible(link.app_id, 60)}: {visible(link.confirmed, 500)}")
+            several = sum(other.app_id == link.app_id for other in links) > 1
+            name = f"{link.app_id}/{link.upstream}" if several else link.app_id
+            shell.say(f"{visible(name, 120)}: {visible(link.confirmed, 500)}")

@@ -117,7 +117,7 @@ class Reconciling:
             for w in self.kept.ways
             if (w.app_id, w.upstream) in ((app_id, upstream), (app_id, name))
         )
-        return next((way.text for way in ways if way.verdict != "not asked"), "")
+        return next((way.text for way in ways if way.verdict not in ("not asked", "nothing")), "")
 
     def told(self, status: Status) -> Status:
         """Return a status that says of each link what was found."""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.door import AppStatus, Notice, Sentence, Status, WireEntry
+from agent.door import AppStatus, LinkStatus, Notice, Sentence, Status, WireEntry
 from agent.door.wire import ReadWire
 
 EVIL = "\x1b]0;owned\x07 a\u202egnp.exe\r\nb"
@@ -146,3 +146,19 @@ def test_a_link_that_works_otherwise_than_it_should_says_how(
     desk.door.now = status_of(links=(msgspec.structs.replace(link, note=note),))
     assert desk.run("status") == 0
     assert note in desk.said
+
+
+def test_what_a_collector_confirmed_is_said_under_the_links(
+    desk: Any, status_of: Callable[..., Status]
+) -> None:
+    said = "The far end confirms 1,204 of 1,204 events."
+    link = LinkStatus(
+        app_id="acme", kind="homing", endpoint="ws://x", state="live", since_ms=0, upstream="main"
+    )
+    one = msgspec.structs.replace(link, confirmed=said)
+    desk.door.now = status_of(links=(one,))
+    desk.run("status")
+    assert f"acme: {said}\n" in desk.said
+    desk.door.now = status_of(links=(one, msgspec.structs.replace(link, upstream="other")))
+    desk.run("status")
+    assert f"acme/main: {said}\n" in desk.said
