@@ -13,7 +13,9 @@ off at the next start. A block that was damaged later is skipped, and counted.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -173,14 +175,19 @@ class Segment:
         """Read what a segment holds; what is torn at its end is cut off.
 
         Raises:
-            OSError: It cannot be read, or is a link.
+            OSError: It cannot be read, is a link, somebody else's, or no file.
 
         """
         segment = cls(path)
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(path, flags), "rb+") as file:
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with os.fdopen(os.open(path, flags), "rb+", buffering=0) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
+                raise PermissionError(errno.EPERM, "not a file of ours")
+            if found.st_nlink != 1:
+                raise PermissionError(errno.EPERM, "a file of ours has one name")
             os.fchmod(file.fileno(), 0o600)
-            content = file.read()
+            content = file.readall()
             end = 0
             for block in blocks_of(content):
                 if isinstance(block, int):

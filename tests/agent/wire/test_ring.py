@@ -129,6 +129,22 @@ def test_a_link_in_a_files_place_is_refused_and_its_target_left_alone(tmp_path: 
     assert victim.read_text() == "mine"
 
 
+@pytest.mark.parametrize("planted", ["pipe", "second name"])
+def test_what_is_no_file_of_ours_alone_is_refused(tmp_path: Path, planted: str) -> None:
+    folder = tmp_path / "wire"
+    folder.mkdir(mode=0o700)
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    name = folder / f"{1:016d}.wire"
+    if planted == "pipe":
+        os.mkfifo(name)
+    else:
+        name.hardlink_to(victim)
+    with pytest.raises(Fault):
+        WireRing(folder, ROOM).append([record(1)], NOW_MS)
+    assert victim.read_text() == "mine"
+
+
 def test_a_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "wire").symlink_to(tmp_path / "elsewhere")
