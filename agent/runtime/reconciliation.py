@@ -300,6 +300,4 @@ def _not_asked(said: Reconciled, fault: Fault, why: str) -> Reconciled:
     elif isinstance(fault, SecretFault):
         text = "The far end cannot be asked without a token."
     at_ms = 0 if isinstance(fault, (Refused, SecretFault)) else said.at_ms
-    return msgspec.structs.replace(
-        said, verdict="not asked", text=text, reason=why, at_ms=at_ms
-    )
+    return msgspec.structs.replace(said, verdict="not asked", text=text, reason=why, at_ms=at_ms)
