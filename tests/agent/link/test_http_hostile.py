@@ -10,8 +10,12 @@ from collections.abc import Callable
 import pytest
 from far_ends import RawFarEnd, hold
 from http_ends import SUCCESS, Answers, Asker, read_question, response
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from agent.adapters.http_link import Answered
 from agent.adapters.http_wire import BODY_BYTES
+from agent.rules.notices import Lost
 
 Askers = Callable[..., Asker]
 RawFarEnds = Callable[..., RawFarEnd]
@@ -183,3 +187,49 @@ def test_unasked_words_on_an_idle_connection_are_never_taken_for_an_answer(
     here.answered()
     assert poisoned.wait(2)
     assert here.answered().answer.body == b'{"success":true,"for":2}'
+
+
+PIECES = st.sampled_from(
+    [
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.0 200\r\n",
+        b"HTTP/1.1 204 No Content\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"Content-Length: 5\r\n",
+        b"Content-Length: 99999999999999999999\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: gzip\r\n",
+        b"Connection: close\r\n",
+        b"Retry-After: \xff\r\n",
+        b"\r\n",
+        b"5\r\nhello\r\n",
+        b"0\r\n\r\n",
+        b"ffffffffffffffff\r\n",
+        b"\0\0\0\0",
+        b" folded: yes\r\n",
+        b"{}",
+    ]
+)
+
+
+def test_whatever_a_far_end_says_is_an_answer_or_a_fault_and_never_the_threads_end(
+    asker: Askers, raw_far_end: RawFarEnds
+) -> None:
+    said: list[bytes] = [b""]
+
+    def behave(sock: socket.socket) -> None:
+        if read_question(sock) is not None:
+            sock.sendall(said[0])
+            sock.shutdown(socket.SHUT_WR)
+            hold(sock)
+
+    here = asker(raw_far_end(behave))
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(PIECES | st.binary(max_size=20), max_size=10).map(b"".join))
+    def say(words: bytes) -> None:
+        said[0] = words
+        here.ask()
+        assert isinstance(here.next(), (Answered, Lost))
+
+    say()
