@@ -7,7 +7,7 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -18,10 +18,11 @@ from agent.cli.lane import deliver
 from agent.cli.ndjson import Bad, Found, Heartbeat, Item, batches, digest, read
 from agent.cli.shell import DEGRADED, INTERRUPTED, OK, Shell, UsageFault
 from agent.rules.wording import count, events, span, visible
-from tracking.errors import Fault
+from tracking.errors import Fault, RequestFault
 
 if TYPE_CHECKING:
     from agent.cli.parser import Parser
+    from agent.door import Status
 
 KEPT_BAD = 1000  #: Bad lines remembered with their reason; all are counted.
 SHOWN_BAD = 20
@@ -72,11 +73,15 @@ def import_file(args: argparse.Namespace, shell: Shell) -> int:
     interrupted = False
     began = time.monotonic()
     with _opened(args.file) as stream:
-        app_id = args.app or shell.door().status().default_app
+        status = shell.door().status()
+        app_id = args.app or status.default_app
+        unheard = _unheard(status)
+        if why := unheard(app_id or ""):
+            raise RequestFault(why, field="app_id", status=403, advice="See `homing apps`.")
         bytes_in_all = os.fstat(stream.fileno()).st_size
         with progress_on(shell.err, bytes_in_all) or nullcontext() as progress:
             told = read(stream, file_hash=digest(stream), app_id=app_id)
-            good = _sorted_out(told, summary)
+            good = _sorted_out(told, summary, unheard)
 
             def stored(number: int) -> None:
                 summary.acknowledged += number
@@ -114,10 +119,30 @@ def _opened(path: Path) -> BinaryIO:
     return stream
 
 
-def _sorted_out(told: Iterator[Found], summary: Summary) -> Iterator[Item]:
+def _unheard(status: Status) -> Callable[[str], str]:
+    """Return what says why an app's events would be dropped; empty if they would not.
+
+    The agent acknowledges them all the same, for apps; a person is not told that they are safe.
+    """
+    stilled = {app.app_id: app for app in status.apps if app.consent in ("denied", "paused")}
+
+    def why(app_id: str) -> str:
+        if status.every_app is not None:
+            return f"nothing is reported: all apps are {status.every_app.consent}"
+        app = stilled.get(app_id)
+        return "" if app is None else f"nothing is reported for {app_id}: it is {app.consent}"
+
+    return why
+
+
+def _sorted_out(
+    told: Iterator[Found], summary: Summary, unheard: Callable[[str], str]
+) -> Iterator[Item]:
     """Pass on what can be reported; count and remember the rest."""
     for item in told:
         match item:
+            case Item() if why := unheard(item.app_id):
+                summary.leave_out(item.line, why)
             case Item():
                 yield item
             case Heartbeat():

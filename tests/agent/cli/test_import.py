@@ -353,12 +353,16 @@ def test_ctrl_c_says_how_to_go_on(agent: Agent, tmp_path: Path) -> None:
     file = written(tmp_path / "f.ndjson", *({"name": f"n{n}"} for n in range(5_000)))
     code = (
         "import os, socket, sys; from agent.cli import main; from agent.cli.shell import Shell\n"
-        "from agent.cli.entrance import Entrance\n"
+        "from agent.cli.entrance import Entrance; from agent.door import Sentence, Status\n"
+        "class Door:\n"
+        "    def status(self):\n"
+        "        well = Sentence(state='live', text='')\n"
+        "        return Status(at_ms=0, version='', pid=0, started_ms=0, sentence=well)\n"
         "def lane():\n"
         f"    s = socket.socket(socket.AF_UNIX); s.connect({str(agent.path)!r})\n"
         "    return Entrance(s)\n"
         "sys.exit(main(sys.argv[1:], Shell(out=sys.stdout, err=sys.stderr, inward=sys.stdin,"
-        " env=os.environ, door=None, entrance=lane)))"
+        " env=os.environ, door=Door, entrance=lane)))"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, "import", file, "--app", "a"],

@@ -6,10 +6,13 @@ import io
 import json
 from collections.abc import Callable
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
+from agent.adapters.local_socket import LocalAddress, open_socket
 from agent.cli import main
+from agent.cli.entrance import Entrance
 from agent.cli.shell import Shell
 from agent.client import LocalDoor
 from agent.host import Agent, HostDoor
@@ -43,9 +46,12 @@ class Typed:
             inward=io.StringIO() if answer is None else Terminal(answer),
             env={"HOMING_HOME": str(self.agent.places.home)},
             door=lambda: LocalDoor(self.agent.places.socket),
-            entrance=_never,
+            entrance=self._entrance,
         )
         return main(line.split(), shell)
+
+    def _entrance(self) -> Entrance:
+        return Entrance(open_socket(LocalAddress(path=str(self.agent.places.socket)), None), "")
 
     @property
     def said(self) -> str:
@@ -54,10 +60,6 @@ class Typed:
     def knock(self, app_id: str = "stranger") -> None:
         with pytest.raises(RequestFault):
             self.door.send("knock", app_id=app_id)
-
-
-def _never() -> None:
-    raise AssertionError("this command needs no long answer")
 
 
 @pytest.fixture
@@ -168,6 +170,22 @@ def test_pausing_apps_and_pausing_sending_have_words_of_their_own(apps: Typed) -
     assert apps.out.getvalue().startswith("All apps are paused by you.")
     assert apps("resume --all") == 0
     assert "No pause of all apps is in force" in apps.said
+
+
+def test_an_import_for_an_app_that_is_dropped_does_not_say_that_it_is_safe(
+    apps: Typed, tmp_path: Path
+) -> None:
+    file = tmp_path / "events.ndjson"
+    file.write_text('{"name":"a"}\n{"appId":"acme-ci","data":[{"name":"b"}]}\n')
+    apps("pause acme-ci")
+    assert apps.run(f"import {file}") == 1
+    assert "1 event safe on this disk" in apps.said
+    assert "line 2: nothing is reported for acme-ci: it is paused" in apps.said
+    assert {row.app_id for row in apps.door.outbox()} == {"acme-notes"}
+    assert apps.run(f"import {file} --app acme-ci") == 64
+    apps("pause --all")
+    assert apps.run(f"import {file}") == 64
+    assert "all apps are paused" in apps.said
 
 
 def test_forgetting_gives_the_settings_file_its_say_again(apps: Typed) -> None:
