@@ -13,7 +13,7 @@ from agent.rules.quota import Bucket
 from agent.rules.stamp import Identity
 from agent.rules.ways import only_way
 from agent.runtime.desk import Desk, Lane
-from agent.runtime.profile import PROFILE
+from agent.runtime.profile import PROFILE, Profile
 from tests.agent.runtime.conftest import Counter, make_desk
 from tracking.errors import OverQuota, RequestFault, StorageFault
 
@@ -187,3 +187,17 @@ def test_wire_ids_are_144_random_bits_whatever_the_sender_called_its_event(
     ids = [json.loads(body)["id"] for body in counter.stored()]
     assert len(set(ids)) == 4
     assert all(len(wire_id) == 24 for wire_id in ids)
+
+
+def test_a_no_while_an_identity_is_made_leaves_neither_identity_nor_row(counter: Counter) -> None:
+    """The keyring may take its time; what was handed in meanwhile is dropped, not kept."""
+    desk = make_desk(counter.outbox, "slow")
+    desk.profile, desk.dirty = Profile(), False
+    counter.desks["slow"] = desk
+    counter.say(ONE, "slow")
+    assert counter.unnamed == ["slow"]
+    desk.consent = Consent.DENIED
+    counter.intake.identified("slow", Identity(device_id="d", anon_id="a"))
+    assert [receipt.fault for receipt in counter.receipts] == [None]
+    assert counter.stored() == []
+    assert (desk.profile.identity, desk.dirty) == (None, False)
