@@ -15,6 +15,7 @@ from ui.words import (
     DOT,
     ago,
     byte_size,
+    clock,
     count,
     duration,
     forecast,
@@ -302,6 +303,10 @@ def _app(app: AppStatus) -> AppRow:
         )
     if app.knocks:
         about.append(trn("knocked {n} time", "knocked {n} times", app.knocks, n=count(app.knocks)))
+    if app.dropped:
+        about.append(
+            trn("{n} event dropped", "{n} events dropped", app.dropped, n=count(app.dropped))
+        )
     if not app.balanced:
         about.append(tr("the ledger does not balance: see `homing doctor`"))
     bad = bool(lost or app.dead or not app.balanced)
@@ -329,7 +334,12 @@ def consent_name(app: AppStatus) -> str:
 
 def consent_words(app: AppStatus) -> str:
     """Say whether an app may report, and who said so."""
-    return tr("{consent} by {origin}", consent=consent_name(app), origin=plain(app.consent_from))
+    if app.consent == "pending":
+        return tr("Waits for an answer")
+    said = tr("{consent} by {origin}", consent=consent_name(app), origin=plain(app.consent_from))
+    if app.consent_until_ms is not None:
+        said = tr("{said} until {clock}", said=said, clock=clock(app.consent_until_ms))
+    return f"{said} ({plain(app.consent_reason)})" if app.consent_reason else said
 
 
 def app_name(status: Status | None, app_id: str) -> str:
