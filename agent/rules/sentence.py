@@ -12,7 +12,8 @@ cause only. A cause hides what follows from it:
 
 So a paused agent does not also complain that it is offline, and five apps behind one dead
 router are one cause, told once. Where an app has several upstreams, the one that the sentence is
-about is named, and the others are counted: one that is down does not hide that the rest is well. Debouncing is the window's business: this rule has no memory.
+about is named, and the others are counted: one that is down does not hide that the rest is well.
+Debouncing is the window's business: this rule has no memory.
 
 Inputs are shapes (:class:`Road`, :class:`Halt`, :class:`Remark`), so that the door's own
 ``LinkStatus``, ``Pause`` and ``Notice`` fit as they are and the rules need not know the door.
