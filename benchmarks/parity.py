@@ -124,9 +124,16 @@ def _others(app: str, history: History) -> Iterator[Asked]:
         yield Asked(f"{on} scores", lambda q, i=at: [q.feedback_averages(*i)])
         yield Asked(f"{on} groups", lambda q, i=at: q.error_groups(*i))
         yield Asked(f"{on} funnel", lambda q, i=at: q.funnel(*i, STEPS))
+        yield Asked(f"{on} reckoning", lambda q, i=at: q.reckoning(*i, _devices(q, i[0])))
         for n, wall in enumerate((WALLS[1], WALLS[-1])):
             yield Asked(f"{on} scores by day {n}", lambda q, i=at, w=wall: q.feedback_days(*i, w))
             yield Asked(f"{on} retention {n}", lambda q, i=at, w=wall: [q.retention(*i, w)])
+
+
+def _devices(q: Questions, app: str) -> list[str]:
+    """Return the devices of the first users that have any."""
+    devices = {one["_id"] for user in q.users(app, 0, 60) for one in user["devices"]}
+    return sorted(devices)[:64]
 
 
 @dataclass(slots=True)
