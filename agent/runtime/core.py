@@ -248,6 +248,7 @@ class Core:
             self.farsight,
             self.secrets,
             atlas=self.network.atlas,
+            recorder=self.far_ends.recorder,
             seat=self.seating.move_in,
             depart=self.seating.depart,
             guests=self.seating.guests,

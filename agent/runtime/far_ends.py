@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -98,20 +98,6 @@ class FarEnds:
             if token is None:
                 raise SecretFault(NO_TOKEN, advice="Name a file with token_file.")
             text = token.text
-        core.wire.masks.add(text)
-
-        def record(said: Exchange) -> None:
-            core.wire.add(
-                core.means.wall_ms(),
-                app_id,
-                said.direction,
-                said.body,
-                upstream=place.told.upstream,
-                kind="data-api",
-                head=said.head,
-                peer=said.peer,
-            )
-
         ca_file = core.settings.link.ca_file
         return DataApi(
             place.told.origin,
@@ -120,8 +106,39 @@ class FarEnds:
             ca_file=Path(ca_file) if ca_file else None,
             deadline_s=ASK_S,
             atlas=core.network.atlas,
-            record=record,
+            record=self.recorder(app_id, place.told.upstream, text),
         )
+
+    def recorder(self, app_id: str, upstream: str, token: str) -> Callable[[Exchange], None]:
+        """Return who notes the questions to one Data API in the record of the wire.
+
+        Args:
+            app_id: Whose numbers are asked for.
+            upstream: The far end's name.
+            token: Shown nowhere, not even where the far end repeats it.
+
+        """
+        self.core.wire.masks.add(token)
+        wire, wall_ms, asked = self.core.wire, self.core.means.wall_ms, [0]
+
+        def record(said: Exchange) -> None:
+            noted = wire.add(
+                wall_ms(),
+                app_id,
+                said.direction,
+                said.body,
+                upstream=upstream,
+                kind="data-api",
+                head=said.head,
+                peer=said.peer,
+            )
+            if said.direction == "sent":
+                asked[0] = noted
+            elif said.head[:1].isdigit():  # the answer itself, not a proxy's on the way
+                verdict = "acknowledged" if said.head[:1] == "2" else f"refused: {said.head}"
+                wire.judge(asked[0], wall_ms(), app_id, verdict, upstream=upstream)
+
+        return record
 
 
 def origin_of(endpoint: str) -> str:

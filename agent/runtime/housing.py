@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.adapters.atlas import Atlas
-from agent.adapters.data_api import DataApi
+from agent.adapters.data_api import DataApi, Exchange
 from agent.adapters.places import Places
 from agent.adapters.secrets import Secrets
 from agent.runtime.farsight import Farsight
@@ -38,6 +38,7 @@ class Housing:
         farsight: Looks at what it tells.
         secrets: Tokens of far ends elsewhere.
         atlas: Hosts, proxies and logins of this agent.
+        recorder: Returns who notes what a Data API is asked: app, upstream, token.
         seat: Gives an app its desk: id, name.
         depart: Opens an app's way out: id, endpoint.
         guests: Returns apps that a person allowed and no file declares, without a far end.
@@ -57,6 +58,7 @@ class Housing:
         secrets: Secrets,
         *,
         atlas: Atlas,
+        recorder: Callable[[str, str, str], Callable[[Exchange], None]],
         seat: Callable[[str, str], None],
         depart: Callable[[str, str], None],
         guests: Callable[[], list[tuple[str, str]]],
@@ -73,6 +75,7 @@ class Housing:
         self.farsight = farsight
         self.secrets = secrets
         self.atlas = atlas
+        self.recorder = recorder
         self.seat = seat
         self.depart = depart
         self.guests = guests
@@ -186,7 +189,12 @@ class Housing:
             for app_id in [news.kept.app_id, *(app_id for app_id, _ in self._unhoused())]:
                 self.depart(app_id, endpoint)
             origin = f"http://127.0.0.1:{news.port}"
-            self.farsight.aim(DataApi(origin, news.kept.app_id, news.kept.token, atlas=self.atlas))
+            app_id, token = news.kept.app_id, news.kept.token
+            self.farsight.aim(
+                DataApi(
+                    origin, app_id, token, atlas=self.atlas, record=self.recorder(app_id, "", token)
+                )
+            )
 
     async def aim(self) -> None:
         """Look at the first far end that has a Data API and a token for it."""
@@ -202,6 +210,9 @@ class Housing:
                 self.note(f"data_api.{app.id}", str(fault), "warning")
                 continue
             if token is not None:
-                api = DataApi(upstream.data_api, app.id, token.text, atlas=self.atlas)
+                record = self.recorder(app.id, upstream.name, token.text)
+                api = DataApi(
+                    upstream.data_api, app.id, token.text, atlas=self.atlas, record=record
+                )
                 self.farsight.aim(api)
                 return
