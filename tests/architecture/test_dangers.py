@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +29,7 @@ BANNED = {  # name: (where it is allowed, why nowhere else)
 }
 
 
+@cache
 def _names(source: Source) -> list[tuple[str, int]]:
     found = []
     for node in ast.walk(source.tree):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,7 @@ POSTS = {  # library: (where it may be imported, why only there)
 }
 
 
+@cache
 def _imported(source: Source) -> set[str]:
     found = set()
     for node in ast.walk(source.tree):
