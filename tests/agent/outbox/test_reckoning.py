@@ -102,7 +102,8 @@ def test_a_turn_that_is_undone_counts_nothing(tmp_path: Path) -> None:
             box.settle(batch, {"a"})
             raise RuntimeError
 
-    pytest.raises(RuntimeError, fail)
+    with pytest.raises(RuntimeError):
+        fail()
     assert box.reckoning(stream, 0) == []
     settle(box, stream)
     assert box.reckoning(stream, 0) == [(HOUR, "d", sum_of(["a"]))]
