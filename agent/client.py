@@ -21,8 +21,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from agent.adapters.local_socket import LocalAddress, ask, listen, read_loopback
-from agent.adapters.places import Places
+from agent.adapters.local.asking import LocalAddress, ask, listen, read_loopback
+from agent.adapters.machine.places import Places
 from agent.door import (
     Check,
     Passing,

@@ -22,13 +22,13 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from typing import Any, Literal, NoReturn, TypeVar
 
-from agent.adapters import logs
-from agent.adapters.local_api import SendBody
-from agent.adapters.local_listener import listen_loopback, listen_unix
-from agent.adapters.lock import Lock
-from agent.adapters.memory import use_one_arena
-from agent.adapters.places import Places
-from agent.adapters.systemd import Supervisor
+from agent.adapters.local.api import SendBody
+from agent.adapters.local.listener import listen_loopback, listen_unix
+from agent.adapters.machine import logs
+from agent.adapters.machine.lock import Lock
+from agent.adapters.machine.memory import use_one_arena
+from agent.adapters.machine.places import Places
+from agent.adapters.machine.systemd import Supervisor
 from agent.client import LOOPBACK_FILE
 from agent.door import (
     Check,

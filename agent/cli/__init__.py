@@ -301,7 +301,7 @@ def _running_agent() -> Door:
 
 
 def _entrance() -> Entrance:
-    from agent.adapters.local_socket import open_socket
+    from agent.adapters.local.asking import open_socket
     from agent.cli.entrance import Entrance
     from agent.client import find_door
 

@@ -226,7 +226,7 @@ def _allow(args: argparse.Namespace, shell: Shell) -> int:
 
 def _declare(app_id: str, name: str, args: argparse.Namespace, shell: Shell) -> None:
     """Write an allowed app into the settings file, and say what that means."""
-    from agent.adapters.places import Places
+    from agent.adapters.machine.places import Places
     from agent.settings.app_writing import declare_app
 
     path = Places.find(shell.env).settings_file

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.adapters.places import Places
+from agent.adapters.machine.places import Places
 from agent.cli.parser import one_of, text
 from agent.cli.shell import BAD_SETTINGS, OK, Shell, UsageFault
 from agent.cli.table import rows

@@ -10,10 +10,10 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 
-from agent.adapters.lock import is_held, read_holder
-from agent.adapters.places import Places
-from agent.adapters.private_files import is_private_folder
-from agent.adapters.system_keyring import NoKeyring, system_keyring
+from agent.adapters.machine.lock import is_held, read_holder
+from agent.adapters.machine.places import Places
+from agent.adapters.machine.private_files import is_private_folder
+from agent.adapters.machine.system_keyring import NoKeyring, system_keyring
 from agent.door import Check
 from agent.settings import load
 from tracking.errors import Fault

@@ -28,8 +28,8 @@ from agent.rules.wording import visible
 from tracking.errors import AgentGone
 
 if TYPE_CHECKING:
-    from agent.adapters.atlas import Atlas
-    from agent.adapters.proxy_keys import ProxyKeys
+    from agent.adapters.roads.atlas import Atlas
+    from agent.adapters.roads.proxy_keys import ProxyKeys
     from agent.cli.parser import Parser
     from agent.settings import Settings
 
@@ -141,7 +141,7 @@ def _logout(args: argparse.Namespace, shell: Shell) -> int:
 
 def _keep_alone(proxy: str, user: str, password: str, shell: Shell) -> LoginKept:
     """Keep a login without an agent: in the keyring, or not at all."""
-    from agent.adapters.proxy_login import Login
+    from agent.adapters.roads.proxy_login import Login
 
     _, atlas, keys = _alone(shell)
     place = proxy or _one_place(shell, atlas)
@@ -156,7 +156,7 @@ def _keep_alone(proxy: str, user: str, password: str, shell: Shell) -> LoginKept
 
 def _one_place(shell: Shell, atlas: Atlas) -> str:
     """Return the proxy that the settings or the system name."""
-    from agent.runtime.network import first_place
+    from agent.runtime.networks.network import first_place
 
     settings, _, _ = _alone(shell)
     place = first_place(settings, atlas)
@@ -170,8 +170,8 @@ def _one_place(shell: Shell, atlas: Atlas) -> str:
 
 def _alone(shell: Shell) -> tuple[Settings, Atlas, ProxyKeys]:
     """Return what an agent with these settings would go by."""
-    from agent.adapters.places import Places
-    from agent.runtime.network import atlas_of
+    from agent.adapters.machine.places import Places
+    from agent.runtime.networks.network import atlas_of
     from agent.settings import load
 
     places = Places.find(shell.env)
@@ -232,8 +232,8 @@ def walked(shell: Shell, app_id: str) -> Walked:
     except AgentGone:
         from pathlib import Path
 
-        from agent.runtime.hops import walk_all
-        from agent.runtime.targets import declared
+        from agent.runtime.networks.hops import walk_all
+        from agent.runtime.networks.targets import declared
 
         settings, atlas, _ = _alone(shell)
         ca_file = Path(settings.link.ca_file) if settings.link.ca_file else None

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.adapters.places import Places
+from agent.adapters.machine.places import Places
 from agent.cli.parser import at_least_one, one_of, text
 from agent.cli.shell import OK, Shell, UsageFault
 from agent.cli.table import clock, rows

@@ -32,7 +32,7 @@ def declare(name: str, parser: Parser) -> None:
 
 def start_agent(args: argparse.Namespace, shell: Shell) -> int:
     """Run the agent in the foreground until it is stopped."""
-    from agent.adapters.systemd import Supervisor
+    from agent.adapters.machine.systemd import Supervisor
     from agent.host import run_headless
 
     supervisor = Supervisor.of(shell.env) if args.notify else None

@@ -215,7 +215,7 @@ def _print_comparison(found: Comparison, shell: Shell) -> None:
 
 def _switch(args: argparse.Namespace, shell: Shell) -> int:
     """Leave one upstream in the settings file, after saying what the dual run showed."""
-    from agent.adapters.places import Places
+    from agent.adapters.machine.places import Places
     from agent.settings.upstream_writing import keep_only
 
     app_id, file = args.words[0], Places.find(shell.env).settings_file

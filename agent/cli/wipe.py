@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.adapters.lock import Lock
-from agent.adapters.places import Places
-from agent.adapters.proxy_keys import ProxyKeys
-from agent.adapters.secrets import Secrets
+from agent.adapters.machine.lock import Lock
+from agent.adapters.machine.places import Places
+from agent.adapters.machine.secrets import Secrets
+from agent.adapters.roads.proxy_keys import ProxyKeys
 from agent.cli.outbox import confirmed
 from agent.cli.shell import DEGRADED, OK, Shell
 from agent.door.your_data import DeleteData, ReadDeletions, ReadReceipts

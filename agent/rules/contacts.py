@@ -1,6 +1,6 @@
 """Every host that the agent may contact, and why: a list that is asked before any look-up.
 
-What is not on it is not even looked up (``agent.adapters.roads``). The list grows by what the
+What is not on it is not even looked up (``agent.adapters.roads.road``). The list grows by what the
 settings name, by the proxies that the system or a PAC script names, and by nothing that a far end
 says. This computer itself is always allowed: nothing leaves it that way.
 """

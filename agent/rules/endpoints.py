@@ -4,7 +4,7 @@ TLS always, but for a far end on this very machine: ``ws://`` and ``http://`` ne
 is a literal loopback address or ``localhost`` (SECURITY.md, decision 6). A name that merely
 resolves to loopback is not enough, because whoever answers for the name decides where it leads;
 so is no shorthand such as ``127.1``, which libraries read differently. Whether the peer that
-answered is really loopback is asked again after connecting, by ``agent.adapters.roads``.
+answered is really loopback is asked again after connecting, by ``agent.adapters.roads.road``.
 """
 
 from __future__ import annotations

@@ -9,18 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agent.door.asking import Request
-from agent.runtime import (
-    apps,
-    gateway_door,
-    linting,
-    network_door,
-    reconciliation,
-    redacting,
-    upstream_keys,
-    upstreams,
-    wire,
-    your_data,
-)
+from agent.runtime import wire
+from agent.runtime.counter import linting, redacting
+from agent.runtime.loopback import gateway_door
+from agent.runtime.networks import network_door
+from agent.runtime.people import apps, your_data
+from agent.runtime.ways import reconciliation, upstream_keys, upstreams
 
 if TYPE_CHECKING:
     from agent.runtime.core import Core

@@ -13,15 +13,15 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from agent.adapters.local_api import SendBody
+from agent.adapters.local.api import SendBody
 from agent.client import News
 from agent.door import Check, QueuedEvent, Sent, Status, WireEntry
 from agent.door.asking import Request
 from agent.door.wire import ReadWire
 from agent.runtime.answering import handlers
 from agent.runtime.core import Core
+from agent.runtime.counter.waiting import Streams
 from agent.runtime.doctor import examine
-from agent.runtime.waiting import Streams
 from tracking.endpoints import Origin, Receipt
 from tracking.errors import RequestFault
 from tracking.events import Limits
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Controls:
-    """Implements :class:`agent.adapters.local_api.Control`.
+    """Implements :class:`agent.adapters.local.api.Control`.
 
     Args:
         core: Decides.

@@ -21,45 +21,45 @@ from contextlib import suppress
 
 import msgspec
 
-from agent.adapters.machine import facts as machine_facts
-from agent.adapters.outbox import Bounds, Outbox
-from agent.adapters.places import Places
-from agent.adapters.wire_log import Room, WireRing
+from agent.adapters.machine.facts import facts as machine_facts
+from agent.adapters.machine.places import Places
+from agent.adapters.outbox.outbox import Bounds, Outbox
+from agent.adapters.records.wire_log import Room, WireRing
 from agent.door import Notice, Status
 from agent.rules import sessions
 from agent.rules.identity import ID_BYTES, passing_device_id
-from agent.runtime.commits import Commits
-from agent.runtime.consents import Consents
+from agent.runtime.counter.commits import Commits
+from agent.runtime.counter.desk import Desk
+from agent.runtime.counter.fairness import fairness_of
+from agent.runtime.counter.identify import Naming
+from agent.runtime.counter.intake import Intake
+from agent.runtime.counter.linting import Linting, linting_of
+from agent.runtime.counter.screening import screening_of
+from agent.runtime.counter.spooling import Spooling, spooling_of
+from agent.runtime.counter.waiting import Waiters
 from agent.runtime.counts import Counts
-from agent.runtime.deletions import Deleting
-from agent.runtime.departures import Departures
-from agent.runtime.desk import Desk
-from agent.runtime.fairness import fairness_of
-from agent.runtime.far_ends import FarEnds
 from agent.runtime.farsight import Farsight, Sight
 from agent.runtime.furnishing import board_of, secrets_of
-from agent.runtime.gateway import Gateway
 from agent.runtime.halting import Halting
 from agent.runtime.housing import Housing
-from agent.runtime.identify import Naming
-from agent.runtime.intake import Intake
 from agent.runtime.keeper import APP_ID
-from agent.runtime.leaving import Dock
-from agent.runtime.linting import Linting, linting_of
+from agent.runtime.loopback.gateway import Gateway
 from agent.runtime.means import Means
-from agent.runtime.network import Network
+from agent.runtime.networks.network import Network
 from agent.runtime.off_loop import off_loop
-from agent.runtime.purging import Purging
-from agent.runtime.reconciliation import Reconciling
+from agent.runtime.people.consents import Consents
+from agent.runtime.people.deletions import Deleting
+from agent.runtime.people.purging import Purging
+from agent.runtime.people.seating import Seating
+from agent.runtime.people.your_data import YourData
 from agent.runtime.report import facts_of, local_glance, snapshot
-from agent.runtime.screening import screening_of
-from agent.runtime.seating import Seating
-from agent.runtime.spooling import Spooling, spooling_of
 from agent.runtime.upkeep import Upkeep
-from agent.runtime.waiting import Waiters
 from agent.runtime.watching import Watchers
+from agent.runtime.ways.departures import Departures
+from agent.runtime.ways.far_ends import FarEnds
+from agent.runtime.ways.leaving import Dock
+from agent.runtime.ways.reconciliation import Reconciling
 from agent.runtime.wire import WireLog
-from agent.runtime.your_data import YourData
 from agent.settings import Settings
 from tracking.errors import StorageFault
 

@@ -12,14 +12,14 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
-from agent.adapters.keyed_lines import keyed_line_factory
-from agent.adapters.local_api import make_app
-from agent.adapters.local_socket import peer_uid
-from agent.runtime.bucket_reception import BucketReception
+from agent.adapters.local.api import make_app
+from agent.adapters.local.asking import peer_uid
+from agent.adapters.local.keyed_lines import keyed_line_factory
 from agent.runtime.control import Controls
 from agent.runtime.core import Core
-from agent.runtime.gateway_door import gateway_of
-from agent.runtime.reception import Reception
+from agent.runtime.counter.bucket_reception import BucketReception
+from agent.runtime.counter.reception import Reception
+from agent.runtime.loopback.gateway_door import gateway_of
 from tracking.errors import AgentGone, Fault
 from tracking.events import Limits
 from tracking.lines import line_factory

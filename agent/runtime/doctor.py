@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agent.door import Check
 from agent.runtime.core import Core
-from agent.runtime.gateway_door import examined
+from agent.runtime.loopback.gateway_door import examined
 from agent.runtime.off_loop import off_loop
 
 LOW_DISK_BYTES = 100 * 1024 * 1024

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 
-from agent.adapters.data_api import DataApi
+from agent.adapters.links.data_api import DataApi
 from agent.door import Glance, LiveUser
 from agent.runtime.off_loop import off_loop
 from tracking.errors import Fault

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from agent.adapters.places import Places
-from agent.adapters.secrets import Secrets
+from agent.adapters.machine.places import Places
+from agent.adapters.machine.secrets import Secrets
 from agent.runtime.means import Means
 from agent.runtime.report import Board
 from agent.settings import Settings

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from agent.adapters.private_files import read_private, write_private
+from agent.adapters.machine.private_files import read_private, write_private
 from agent.door import Pause
-from agent.runtime.departures import Departures
 from agent.runtime.report import Board
+from agent.runtime.ways.departures import Departures
 from tracking.errors import Fault, StorageFault
 
 LOOK_S = 30.0  #: A pause is over at most so long after a sleep in which it ended.

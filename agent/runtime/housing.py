@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agent.adapters.atlas import Atlas
-from agent.adapters.data_api import DataApi, Exchange
-from agent.adapters.places import Places
-from agent.adapters.secrets import Secrets
+from agent.adapters.links.data_api import DataApi, Exchange
+from agent.adapters.machine.places import Places
+from agent.adapters.machine.secrets import Secrets
+from agent.adapters.roads.atlas import Atlas
 from agent.runtime.farsight import Farsight
 from agent.runtime.keeper import APP_ID, APP_NAME, Keeper, KeeperNews, read_kept
 from agent.runtime.off_loop import off_loop

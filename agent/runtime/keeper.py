@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from agent.adapters.private_files import read_private, write_private
+from agent.adapters.machine.private_files import read_private, write_private
 from tracking.errors import Fault, SecretFault
 
 log = logging.getLogger("agent.keeper")

@@ -12,7 +12,7 @@ from datetime import datetime, tzinfo
 
 import msgspec
 
-from agent.adapters.outbox import Outbox, Pending
+from agent.adapters.outbox.outbox import Outbox, Pending
 from agent.door import (
     AppStatus,
     Depth,
@@ -34,11 +34,11 @@ from agent.rules.ledger import Account, summed
 from agent.rules.sentence import sentence
 from agent.rules.stamp import MachineFacts
 from agent.rules.stillness import stillness
-from agent.runtime.consents import Consents
+from agent.runtime.counter.desk import Desk, Lane
+from agent.runtime.counter.totals import by_upstream, totals
 from agent.runtime.counts import Counts
-from agent.runtime.desk import Desk, Lane
-from agent.runtime.leaving import Leaving
-from agent.runtime.totals import by_upstream, totals
+from agent.runtime.people.consents import Consents
+from agent.runtime.ways.leaving import Leaving
 from tracking.errors import StorageFault
 
 DAY_MS = 86_400_000
@@ -335,7 +335,7 @@ def passing(
 
     Args:
         rows: When, whose, and the event as it is stored.
-        marks_of: What is out of the usual in one (:mod:`agent.runtime.linting`).
+        marks_of: What is out of the usual in one (:mod:`agent.runtime.counter.linting`).
 
     """
     shown = []

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from agent.adapters.outbox import Outbox
+from agent.adapters.outbox.outbox import Outbox
 from tracking.errors import StorageFault
 
 log = logging.getLogger("agent.upkeep")

@@ -40,7 +40,8 @@ class Watchers:
         wanted: Called with True when the first watcher comes, False when the last one leaves.
 
     Attributes:
-        marks_of: Returns what is out of the usual in an event (:mod:`agent.runtime.linting`).
+        marks_of: Returns what is out of the usual in an event
+        (:mod:`agent.runtime.counter.linting`).
 
     """
 

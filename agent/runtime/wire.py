@@ -24,8 +24,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from agent.adapters.wire_log import WireRing
-from agent.adapters.wire_segments import VERDICT, Record
+from agent.adapters.records.wire_log import WireRing
+from agent.adapters.records.wire_segments import VERDICT, Record
 from agent.door import WireEntry
 from agent.door.wire import ReadWire, WirePage
 from agent.rules.masking import Masks

@@ -2,7 +2,8 @@
 
 Later sources win, key by key: built-in defaults, ``homing.toml``, ``HOMING_*`` variables,
 command-line flags. Secrets are not settings: they live in the OS keyring
-(``agent.adapters.secrets``) or in files that a setting may name, and never pass through here.
+(``agent.adapters.machine.secrets``) or in files that a setting may name, and never pass through
+here.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ class Declared(NamedTuple):
 def declare_app(path: Path, app_id: str, name: str) -> Declared:
     """Add an app to ``homing.toml``, with the far end that it has already without being there.
 
-    That is the file's first Nucleus upstream (``agent.runtime.seating.Seating.ways_of``), so that
-    nothing moves when the agent starts again.
+    That is the file's first Nucleus upstream (``agent.runtime.people.seating.Seating.ways_of``), so
+    that nothing moves when the agent starts again.
 
     Raises:
         SettingsFault: The file was wrong before, or would be afterwards. Nothing was written.

@@ -60,7 +60,7 @@ def test_no_websocket_is_opened_without_our_caps(rooms: tuple[Source, ...]) -> N
     found = [
         f"{source.name}:{node.lineno}"
         for source in rooms
-        if not source.name.startswith("agent/adapters/websocket_")
+        if not source.name.startswith("agent/adapters/links/websocket_")
         for node in ast.walk(source.tree)
         if (isinstance(node, ast.Attribute) and ast.unparse(node) == "websocket.create_connection")
         or (isinstance(node, ast.ImportFrom) and node.module == "websocket")

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 #: Who may make a connection or look a name up, and why it needs no list.
 POSTS = {
-    "agent/adapters/connecting.py": "the road itself; open_road has asked",
-    "agent/adapters/local_": "this computer's own socket",
-    "agent/adapters/keyed_lines.py": "this computer's own socket",
-    "agent/adapters/gateway": "this computer's own loopback",
+    "agent/adapters/roads/connecting.py": "the road itself; open_road has asked",
+    "agent/adapters/local/": "this computer's own socket",
+    "agent/adapters/local/keyed_lines.py": "this computer's own socket",
+    "agent/adapters/local/gateway": "this computer's own loopback",
     "agent/cli/entrance.py": "this computer's own socket",
-    "agent/adapters/pac.py": "asks the system for its own address; no packet is sent",
+    "agent/adapters/roads/pac.py": "asks the system for its own address; no packet is sent",
 }
 REACHES = frozenset(
     ("create_connection", "getaddrinfo", "gethostbyname", "urlopen", "open_connection")
@@ -23,15 +23,15 @@ REACHES = frozenset(
 #: Where ``connect`` is called on a socket or as our own function.
 CONNECTS = {
     **POSTS,
-    "agent/adapters/roads.py": "behind the list",
-    "agent/adapters/portal.py": "a far end that was on the list a moment ago",
-    "agent/adapters/websocket_guard.py": "an upgrade on a road that is open",
-    "agent/adapters/systemd.py": "systemd's socket, by its path",
-    "agent/adapters/lock.py": "the other agent's socket, by its path",
-    "agent/runtime/hops.py": "asks the list itself, hop by hop",
+    "agent/adapters/roads/road.py": "behind the list",
+    "agent/adapters/roads/portal.py": "a far end that was on the list a moment ago",
+    "agent/adapters/links/websocket_guard.py": "an upgrade on a road that is open",
+    "agent/adapters/machine/systemd.py": "systemd's socket, by its path",
+    "agent/adapters/machine/lock.py": "the other agent's socket, by its path",
+    "agent/runtime/networks/hops.py": "asks the list itself, hop by hop",
     "agent/client.py": "this computer's own socket",
     "agent/cli/lane.py": "this computer's own socket",
-    "agent/adapters/outbox_file.py": "a database's file",
+    "agent/adapters/outbox/file.py": "a database's file",
 }
 
 

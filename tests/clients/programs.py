@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from agent.adapters.local_socket import LocalAddress, ask
+from agent.adapters.local.asking import LocalAddress, ask
 from agent.host import Agent
 from benchmarks.processes import declared, until
 

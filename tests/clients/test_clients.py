@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from programs import WIDE_MS, Here, Program, once, steps
 
-from agent.adapters.places import Places
+from agent.adapters.machine.places import Places
 from agent.host import Agent
 from benchmarks.processes import declared, until
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.local_api import Control, _control_routes
+from agent.adapters.local.api import Control, _control_routes
 from agent.door.table import TABLE
 from agent.host import Agent
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.systemd import Supervisor
+from agent.adapters.machine.systemd import Supervisor
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from agent.adapters.lock import Lock
-from agent.adapters.places import Places
+from agent.adapters.machine.lock import Lock
+from agent.adapters.machine.places import Places
 from agent.door import Check
 
 FINE = Check(code="clock", title="Clock", verdict="ok", evidence="it agrees")

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 
-from agent.adapters.local_api import Keyed
+from agent.adapters.local.api import Keyed
 from agent.cli.entrance import Entrance
 from agent.cli.lane import deliver
 from agent.cli.ndjson import Item, batches

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.adapters.places import Places
+from agent.adapters.machine.places import Places
 from agent.door import AppStatus, LinkStatus, UpstreamStatus
 from agent.door.upstreams import (
     CompareUpstreams,

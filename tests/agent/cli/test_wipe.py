@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from agent.adapters.lock import Lock
-from agent.adapters.places import Places
+from agent.adapters.machine.lock import Lock
+from agent.adapters.machine.places import Places
 from tracking.errors import AgentGone
 
 

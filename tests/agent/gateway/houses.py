@@ -16,9 +16,9 @@ from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.adapters.gateway_protocol import NOTHING_HERE
+from agent.adapters.local.gateway_protocol import NOTHING_HERE
 from agent.door.gateway import GiveToken, ListTokens, NewToken, Revoked, RevokeTokens
-from agent.runtime.gateway import Gateway, Standing
+from agent.runtime.loopback.gateway import Gateway, Standing
 from tracking.bucket import Batch
 from tracking.bucket_endpoints import BucketKey, Repeat
 from tracking.errors import Fault

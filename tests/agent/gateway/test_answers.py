@@ -23,7 +23,7 @@ from houses import (
     target,
 )
 
-from agent.adapters.gateway_protocol import NOTHING_HERE
+from agent.adapters.local.gateway_protocol import NOTHING_HERE
 from agent.door.gateway import NewToken
 
 

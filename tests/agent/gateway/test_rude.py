@@ -14,8 +14,8 @@ import psutil
 import pytest
 from houses import EVENT, JSON, UPGRADE, House, head, knock, running, status_of, until
 
-from agent.adapters.gateway_protocol import NOTHING_HERE
-from agent.adapters.logs import begin
+from agent.adapters.local.gateway_protocol import NOTHING_HERE
+from agent.adapters.machine.logs import begin
 from agent.door.gateway import NewToken
 from tracking.events import Limits
 

@@ -15,17 +15,17 @@ import psutil
 import pytest
 from houses import EVENT, JSON, UPGRADE, House, head, knock, running, status_of, until
 
-from agent.adapters import gateway_tokens as tokens_module
-from agent.adapters.gateway_protocol import NOTHING_HERE
-from agent.adapters.gateway_socket import (
+from agent.adapters.local import gateway_tokens as tokens_module
+from agent.adapters.local.gateway_protocol import NOTHING_HERE
+from agent.adapters.local.gateway_socket import (
     LOOPBACK,
     PORTS,
     PortTaken,
     listen_on_a_fresh_port,
     listen_on_loopback,
 )
-from agent.adapters.gateway_tokens import GatewayTokens
-from agent.runtime import gateway as gateway_module
+from agent.adapters.local.gateway_tokens import GatewayTokens
+from agent.runtime.loopback import gateway as gateway_module
 from tracking.errors import RequestFault, SettingsFault
 
 

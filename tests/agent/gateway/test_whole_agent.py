@@ -15,7 +15,7 @@ import psutil
 import pytest
 from houses import EVENT, JSON, head, knock, status_of
 
-from agent.adapters.gateway_protocol import NOTHING_HERE
+from agent.adapters.local.gateway_protocol import NOTHING_HERE
 from agent.client import LocalDoor
 from agent.door.apps import AllowApp, DenyApp
 from agent.door.gateway import GiveToken, ListTokens, NewToken, RevokeTokens

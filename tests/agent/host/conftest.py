@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.server import serve
 
-from agent.adapters.local_socket import LocalAddress, read_loopback
+from agent.adapters.local.asking import LocalAddress, read_loopback
 from agent.client import LOOPBACK_FILE, LocalDoor
 from agent.door import Door
 from agent.host import Agent, HostDoor

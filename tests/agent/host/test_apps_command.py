@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.local_socket import LocalAddress, open_socket
+from agent.adapters.local.asking import LocalAddress, open_socket
 from agent.cli import main
 from agent.cli.entrance import Entrance
 from agent.cli.shell import Shell

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.local_socket import LocalAddress
+from agent.adapters.local.asking import LocalAddress
 from agent.client import LocalDoor
 from agent.door import Door
 from agent.door.apps import AllowApp, DenyApp, NotNow, PauseApp, ShowConsent
@@ -152,7 +152,7 @@ def test_an_answer_that_cannot_be_written_holds_and_says_for_how_long(
         raise StorageFault("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("agent.runtime.consents.write_private", full)
+        patch.setattr("agent.runtime.people.consents.write_private", full)
         door.ask(DenyApp(app_id="acme-notes"))
     assert consents(door)["acme-notes"] == ("denied", "you")
     status = door.status()

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from agent.adapters.secrets import Secrets
+from agent.adapters.machine.secrets import Secrets
 from agent.client import LocalDoor
 from agent.door import Status
 from agent.host import Agent, HostDoor
-from agent.runtime import commits
-from agent.runtime.profile import PROFILE
+from agent.runtime.counter import commits
+from agent.runtime.counter.profile import PROFILE
 from tests.agent.host.conftest import APPS
 from tracking.errors import AgentGone, DiskFull, Fault, StorageFault
 

@@ -18,9 +18,9 @@ import msgspec
 import psutil
 import pytest
 
-from agent.adapters.local_socket import Loopback, read_loopback
-from agent.adapters.places import Places
-from agent.adapters.private_files import write_private
+from agent.adapters.local.asking import Loopback, read_loopback
+from agent.adapters.machine.places import Places
+from agent.adapters.machine.private_files import write_private
 from agent.client import LOOPBACK_FILE, LocalDoor, find_door
 from agent.host import Agent, HostDoor
 from tests.agent.host.conftest import APPS

@@ -7,7 +7,7 @@ import sys
 
 PROBE = """
 import threading
-from agent.adapters.memory import use_one_arena
+from agent.adapters.machine.memory import use_one_arena
 taken = use_one_arena()
 done = [threading.Thread(target=lambda: [bytes(200) for _ in range(9999)]) for _ in range(8)]
 for thread in done: thread.start()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agent.adapters.spool import ASIDE, prefix
+from agent.adapters.records.spool import ASIDE, prefix
 from agent.cli import _entrance, main
 from agent.cli.shell import Shell
 from agent.client import find_door

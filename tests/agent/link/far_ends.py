@@ -30,8 +30,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from websockets.sync.server import Server, ServerConnection
 
-from agent.adapters.patience import ready_of
-from agent.adapters.websocket_link import Died, WebSocketLink
+from agent.adapters.links.websocket_link import Died, WebSocketLink
+from agent.adapters.roads.patience import ready_of
 from agent.rules.endpoints import endpoint_url
 from agent.rules.link import (
     Dial,

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.adapters.http_link import Answered, HttpLink
-from agent.adapters.http_wire import Question
-from agent.adapters.websocket_link import Died
+from agent.adapters.links.http_link import Answered, HttpLink
+from agent.adapters.links.http_wire import Question
+from agent.adapters.links.websocket_link import Died
 from agent.rules.endpoints import parse_address
 from agent.rules.notices import Lost
 

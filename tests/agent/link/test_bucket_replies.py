@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.adapters.bucket_replies import meaning
-from agent.adapters.http_wire import Answer
+from agent.adapters.links.bucket_replies import meaning
+from agent.adapters.links.http_wire import Answer
 from agent.rules.notices import Lost
 from agent.rules.questions import Taken, Unfit
 from tracking.errors import Fault, Refused, Throttled, Unreachable

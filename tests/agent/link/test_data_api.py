@@ -12,7 +12,7 @@ from far_ends import Authority, RawFarEnd, hold, read_request
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent.adapters.data_api import DataApi, _Count, _Glance, _Rows, read_answer
+from agent.adapters.links.data_api import DataApi, _Count, _Glance, _Rows, read_answer
 from tracking.errors import (
     Fault,
     Refused,

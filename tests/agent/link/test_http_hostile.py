@@ -13,8 +13,8 @@ from http_ends import SUCCESS, Answers, Asker, read_question, response
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.adapters.http_link import Answered
-from agent.adapters.http_wire import BODY_BYTES
+from agent.adapters.links.http_link import Answered
+from agent.adapters.links.http_wire import BODY_BYTES
 from agent.rules.notices import Lost
 
 Askers = Callable[..., Asker]

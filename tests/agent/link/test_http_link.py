@@ -12,8 +12,8 @@ from collections.abc import Callable
 from far_ends import Authority, RawFarEnd, hold
 from http_ends import SUCCESS, Answers, Asker, read_question, response
 
-from agent.adapters.http_link import Answered
-from agent.adapters.http_wire import Question
+from agent.adapters.links.http_link import Answered
+from agent.adapters.links.http_wire import Question
 from agent.rules.notices import Lost
 from tracking.errors import SecretFault, Unproven, Unreachable
 

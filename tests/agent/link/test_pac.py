@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from far_ends import Authority, FarEnd, Listener, RawFarEnd, lay_through, read_request
 
-from agent.adapters.atlas import Atlas
-from agent.adapters.patience import Patience
+from agent.adapters.roads.atlas import Atlas
+from agent.adapters.roads.patience import Patience
 from agent.rules.endpoints import parse_address
 from agent.rules.link import Opened
 from tracking.errors import PacFault

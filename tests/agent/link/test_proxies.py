@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from far_ends import Authority, FarEnd, Listener, RawFarEnd, hold, lay_through, read_request
 
-from agent.adapters.atlas import Atlas, describe
-from agent.adapters.patience import Patience
-from agent.adapters.proxy_login import Login
-from agent.adapters.proxy_login import digest as answer_digest
-from agent.adapters.roads import open_road
-from agent.adapters.tls import client_context
+from agent.adapters.roads.atlas import Atlas, describe
+from agent.adapters.roads.patience import Patience
+from agent.adapters.roads.proxy_login import Login
+from agent.adapters.roads.proxy_login import digest as answer_digest
+from agent.adapters.roads.road import open_road
+from agent.adapters.roads.tls import client_context
 from agent.rules.contacts import Contacts
 from agent.rules.endpoints import parse_address
 from agent.rules.link import Lost, Opened, Received
@@ -319,7 +319,7 @@ def test_gnomes_settings_are_asked_where_there_is_gsettings_and_kept_for_a_while
     atlas.wanted(FAR)
     assert (tmp_path / "calls").read_text() == "asked\nasked\n"
     assert describe(Atlas(env=atlas.env, proxy="none").wanted(FAR)) == "direct, says network.proxy"
-    monkeypatch.setattr("agent.adapters.atlas.PROGRAM_S", 0.2)
+    monkeypatch.setattr("agent.adapters.roads.atlas.PROGRAM_S", 0.2)
     program.write_text("#!/bin/sh\nexec sleep 9\n")
     atlas.changed()
     assert describe(atlas.wanted(FAR)) == "direct", "a program that hangs names nothing"

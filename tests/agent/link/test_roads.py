@@ -11,12 +11,12 @@ from collections.abc import Callable
 import pytest
 from far_ends import FarEnd, Listener, RawFarEnd
 
-from agent.adapters import roads
-from agent.adapters.connecting import connect, in_turn, look_up, require_loopback
-from agent.adapters.patience import Abandoned, Patience, as_fault, words
-from agent.adapters.refusals import parse_retry_after, refusal
-from agent.adapters.roads import Place, open_road
-from agent.adapters.tls import client_context
+from agent.adapters.roads import road as roads
+from agent.adapters.roads.connecting import connect, in_turn, look_up, require_loopback
+from agent.adapters.roads.patience import Abandoned, Patience, as_fault, words
+from agent.adapters.roads.refusals import parse_retry_after, refusal
+from agent.adapters.roads.road import Place, open_road
+from agent.adapters.roads.tls import client_context
 from agent.rules.endpoints import parse_address
 from tracking.errors import Fault, NoName, Refused, Silent, Throttled, Unreachable
 

@@ -15,7 +15,7 @@ import pytest
 from far_ends import Authority, FarEnd, Listener, RawFarEnd, frame, hold, upgrade
 from websockets.sync.server import ServerConnection
 
-from agent.adapters.tls import client_context
+from agent.adapters.roads.tls import client_context
 from agent.rules.link import Heard, Lost, Opened, Received
 from tracking.errors import SettingsFault, Unproven, Unreachable
 

@@ -10,8 +10,8 @@ import pytest
 from far_ends import RawFarEnd
 from http_ends import Answers, Request, response
 
-from agent.adapters.track_link import TrackLink
-from agent.adapters.websocket_link import Died
+from agent.adapters.links.track_link import TrackLink
+from agent.adapters.links.websocket_link import Died
 from agent.rules.notices import Lost, Notice, Opened, Received
 from tracking.errors import Refused, Throttled, Unreachable
 

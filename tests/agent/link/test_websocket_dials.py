@@ -21,8 +21,8 @@ from rude_ends import (
     silence,
 )
 
-from agent.adapters.patience import Patience
-from agent.adapters.roads import Place
+from agent.adapters.roads.patience import Patience
+from agent.adapters.roads.road import Place
 from agent.rules.link import Lost
 from tracking.errors import Blocked, Refused, Throttled, Unreachable
 

@@ -22,7 +22,7 @@ from rude_ends import (
 )
 from websockets.sync.server import ServerConnection
 
-from agent.adapters.websocket_link import Died, WebSocketLink
+from agent.adapters.links.websocket_link import Died, WebSocketLink
 from agent.rules.link import Heard, Lost, Opened, Received
 
 # --- the ordinary life -------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from far_ends import frame, hold, upgrade
 from rude_ends import HEARTBEAT, FarEnds, Links, RawFarEnds, connected, endless_headers
 
-from agent.adapters import websocket_wire
+from agent.adapters.links import websocket_wire
 from agent.rules.link import Lost, Received
 from tracking.errors import Unreachable
 
@@ -249,7 +249,7 @@ def test_a_flood_of_replies_is_read_slowly_and_letters_still_pass(
 
 CHILD = """
 import queue, resource, sys
-from agent.adapters.websocket_link import WebSocketLink
+from agent.adapters.links.websocket_link import WebSocketLink
 from agent.rules.link import Lost
 notices = queue.Queue()
 link = WebSocketLink("rss", notices.put, read_s=5.0)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.private_files import make_folder
-from agent.adapters.secrets import Secrets
-from agent.adapters.system_keyring import Keyring
+from agent.adapters.machine.private_files import make_folder
+from agent.adapters.machine.secrets import Secrets
+from agent.adapters.machine.system_keyring import Keyring
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # rings: equipment of this room
 

@@ -7,7 +7,7 @@ import threading
 import keyring.backend
 import keyring.errors
 
-from agent.adapters.system_keyring import NoKeyring
+from agent.adapters.machine.system_keyring import NoKeyring
 
 HOST = "https://stats.example.org"
 

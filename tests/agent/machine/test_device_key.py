@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rings import HOST, Ring, absent
 
-from agent.adapters.secrets import Secrets
-from agent.adapters.system_keyring import Keyring
+from agent.adapters.machine.secrets import Secrets
+from agent.adapters.machine.system_keyring import Keyring
 from tracking.errors import SecretFault
 
 

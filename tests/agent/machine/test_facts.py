@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.adapters import machine
-from agent.adapters.machine import (
+from agent.adapters.machine import facts as machine
+from agent.adapters.machine.facts import (
     architecture,
     bcp47,
     facts,
@@ -73,7 +73,7 @@ def test_facts_are_told_without_a_look_at_the_network_cards(
 
 
 def test_psutil_is_loaded_only_when_something_is_asked() -> None:
-    probe = "import sys, agent.adapters.machine; print('psutil' in sys.modules)"
+    probe = "import sys, agent.adapters.machine.facts; print('psutil' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", probe], text=True) == "False\n"
 
 

@@ -9,8 +9,8 @@ import keyring.errors
 import pytest
 from rings import HOST, Ring
 
-from agent.adapters.secrets import Secrets
-from agent.adapters.system_keyring import Keyring, NoKeyring, system_keyring
+from agent.adapters.machine.secrets import Secrets
+from agent.adapters.machine.system_keyring import Keyring, NoKeyring, system_keyring
 from tracking.errors import SecretFault
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.lock import Lock, read_holder
+from agent.adapters.machine.lock import Lock, read_holder
 from tracking.errors import AgentRunning, Bug, SettingsFault, StorageFault
 
 STARTERS = 20
@@ -24,7 +24,7 @@ STARTERS = 20
 RACE = f"""
 import os, sys
 from pathlib import Path
-from agent.adapters.lock import Lock
+from agent.adapters.machine.lock import Lock
 from tracking.errors import AgentRunning
 
 start_r, start_w = os.pipe()
@@ -56,7 +56,7 @@ print(lines.decode())
 HOLD = """
 import sys
 from pathlib import Path
-from agent.adapters.lock import Lock
+from agent.adapters.machine.lock import Lock
 lock = Lock.take(Path(sys.argv[1]), now_ms=42, address="/run/x/agent.sock")
 print("holds", flush=True)
 sys.stdin.read()

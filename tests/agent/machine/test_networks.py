@@ -18,9 +18,9 @@ from jeepney import HeaderFields, MessageType, new_error, new_method_return
 from jeepney.bus_messages import message_bus
 from jeepney.io.blocking import open_dbus_connection
 
-from agent.adapters.battery import battery
-from agent.adapters.metered import metered
-from agent.adapters.route_watch import RouteWatch, has_default, open_netlink, routes
+from agent.adapters.machine.battery import battery
+from agent.adapters.machine.metered import metered
+from agent.adapters.machine.route_watch import RouteWatch, has_default, open_netlink, routes
 
 ROUTE = """\
 Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
@@ -93,7 +93,7 @@ def test_a_real_kernel_tells_of_a_real_address() -> None:
     """In a network namespace of its own, so as root."""
     code = """
 import asyncio, subprocess
-from agent.adapters.route_watch import RouteWatch, open_netlink
+from agent.adapters.machine.route_watch import RouteWatch, open_netlink
 async def main():
     heard = asyncio.Event()
     watch = RouteWatch(asyncio.get_running_loop(), heard.set, open_netlink())

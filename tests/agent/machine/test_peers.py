@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.callers import Caller, who
-from agent.adapters.local_socket import XUCRED_BYTES, peer_uid, uid_of_xucred
-from agent.adapters.machine import program_of
+from agent.adapters.local.asking import XUCRED_BYTES, peer_uid, uid_of_xucred
+from agent.adapters.local.callers import Caller, who
+from agent.adapters.machine.facts import program_of
 from tracking.errors import Fault
 from tracking.peers import peer_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.places import SOCKET_PATH_BYTES, Places
+from agent.adapters.machine.places import SOCKET_PATH_BYTES, Places
 from tracking.errors import SettingsFault
 
 
@@ -216,6 +216,6 @@ def test_the_longest_allowed_path_really_binds_and_one_byte_more_does_not(tmp_pa
 
 @pytest.mark.usefixtures("system")
 def test_finding_places_loads_nothing_heavy() -> None:
-    probe = "import sys, agent.adapters.places; print(*sys.modules)"
+    probe = "import sys, agent.adapters.machine.places; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", probe], text=True).split()
     assert not {"psutil", "keyring", "asyncio", "PySide6", "tomlkit"} & set(loaded)

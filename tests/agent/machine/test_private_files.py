@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.private_files import make_folder, read_private, write_private
+from agent.adapters.machine.private_files import make_folder, read_private, write_private
 from tracking.errors import SettingsFault, StorageFault
 
 
@@ -89,7 +89,7 @@ def test_another_user_cannot_use_our_folder_however_open_it_is(
     folder = shared / "state"
     folder.mkdir()
     folder.chmod(0o777)
-    imports = "from agent.adapters.private_files import make_folder"
+    imports = "from agent.adapters.machine.private_files import make_folder"
     said = as_stranger(imports, "make_folder(path, uid=uid)", folder)
     assert f"SettingsFault: {folder} belongs to user {os.getuid()}" in said
     assert mode(folder) == 0o777
@@ -99,7 +99,7 @@ def test_another_user_cannot_read_what_we_wrote(
     shared: Path, as_stranger: Callable[[str, str, Path], str]
 ) -> None:
     write_private(shared / "key", b"secret")
-    imports = "from agent.adapters.private_files import read_private"
+    imports = "from agent.adapters.machine.private_files import read_private"
     said = as_stranger(imports, "print(read_private(path, uid=uid))", shared / "key")
     assert f"belongs to user {os.getuid()}" in said
     assert "secret" not in said

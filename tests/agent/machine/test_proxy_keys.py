@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from rings import Ring, absent
 
-from agent.adapters.proxy_keys import ProxyKeys, credential_name
-from agent.adapters.proxy_login import Login
-from agent.adapters.system_keyring import Keyring
+from agent.adapters.machine.system_keyring import Keyring
+from agent.adapters.roads.proxy_keys import ProxyKeys, credential_name
+from agent.adapters.roads.proxy_login import Login
 from tracking.errors import SecretFault, SettingsFault
 
 PLACE = "proxy.example:3128"

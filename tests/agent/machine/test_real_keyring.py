@@ -28,8 +28,8 @@ done
 HEAD = """
 import os, signal, sys
 from pathlib import Path
-from agent.adapters.secrets import Secrets
-from agent.adapters.system_keyring import Keyring
+from agent.adapters.machine.secrets import Secrets
+from agent.adapters.machine.system_keyring import Keyring
 from tracking.errors import SecretFault
 secrets = Secrets(key_file=Path(sys.argv[1]), env={}, keyring=Keyring(patience_s=PATIENCE))
 """

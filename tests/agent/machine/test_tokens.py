@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rings import HOST, Ring, absent
 
-from agent.adapters.secrets import Secrets, credential_name, token_entry
-from agent.adapters.system_keyring import Keyring
+from agent.adapters.machine.secrets import Secrets, credential_name, token_entry
+from agent.adapters.machine.system_keyring import Keyring
 from tracking.errors import SecretFault, SettingsFault
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.outbox import Bounds, Outbox
+from agent.adapters.outbox.outbox import Bounds, Outbox
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # yard: equipment of this room
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.adapters.outbox import Batch, Bounds, Outbox
+from agent.adapters.outbox.outbox import Batch, Bounds, Outbox
 from tracking.errors import StorageFault
 
 SIZE = "24m"

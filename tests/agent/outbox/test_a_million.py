@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from yard import append, event, whole
 
-from agent.adapters.outbox import Bounds, Outbox
+from agent.adapters.outbox.outbox import Bounds, Outbox
 
 MANY = Bounds(events=2_000_000, bytes=1 << 30)
 OPEN_S = 0.5  #: For a million events; a cold start has no more patience.
@@ -88,7 +88,7 @@ DRAIN = """
 import sys
 from pathlib import Path
 import psutil
-from agent.adapters.outbox import Bounds, Outbox
+from agent.adapters.outbox.outbox import Bounds, Outbox
 
 rss = psutil.Process().memory_info
 box = Outbox.open(Path(sys.argv[1]), Bounds(), 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from yard import NOW_MS, append, event
 
-from agent.adapters.outbox import Bounds, Outbox
+from agent.adapters.outbox.outbox import Bounds, Outbox
 
 MANY = Bounds(events=5_000_000, bytes=1 << 32)
 BURST = [event(number, "x" * 200) for number in range(500)]

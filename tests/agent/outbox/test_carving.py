@@ -11,8 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yard import NOW_MS, append, events, settle, whole
 
-from agent.adapters.carving import INDEX_INNER, INDEX_LEAF, PAGE_BYTES, TABLE_LEAF, carve, pages_of
-from agent.adapters.outbox import Outbox
+from agent.adapters.outbox.carving import (
+    INDEX_INNER,
+    INDEX_LEAF,
+    PAGE_BYTES,
+    TABLE_LEAF,
+    carve,
+    pages_of,
+)
+from agent.adapters.outbox.outbox import Outbox
 
 
 def test_carving_a_healthy_file_finds_every_row_of_every_table(path: Path, box: Outbox) -> None:

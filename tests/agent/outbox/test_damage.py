@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from yard import NOW_MS, append, crash, event, events, findings, ids_in, settle, whole
 
-from agent.adapters.outbox import Outbox
+from agent.adapters.outbox.outbox import Outbox
 from agent.rules.ledger import Account, Loss
 from tracking.errors import Damaged
 
@@ -61,7 +61,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def box_bounds() -> object:
-    from agent.adapters.outbox import Bounds
+    from agent.adapters.outbox.outbox import Bounds
 
     return Bounds()
 
@@ -128,7 +128,7 @@ def ids_of_file(path: Path) -> set[str]:
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     bodies = [row[0] for row in db.execute("SELECT body FROM segment")]
     db.close()
-    from agent.adapters.segments import ids_of
+    from agent.adapters.outbox.segments import ids_of
 
     return {id_ for body in bodies for id_ in ids_of(body)}
 

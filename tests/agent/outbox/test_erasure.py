@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from yard import NOW_MS, append, event, events, settle, whole
 
-from agent.adapters.outbox import Outbox
+from agent.adapters.outbox.outbox import Outbox
 
 CANARY = "canary-1f2e3d4c"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from yard import append, event, events, findings, ids_in, settle, whole
 
-from agent.adapters import migrations
-from agent.adapters.outbox import Outbox
-from agent.adapters.outbox_file import Trust, examine
+from agent.adapters.outbox import migrations
+from agent.adapters.outbox.file import Trust, examine
+from agent.adapters.outbox.outbox import Outbox
 from agent.rules.ledger import Account
 from tracking.errors import StorageFault
 

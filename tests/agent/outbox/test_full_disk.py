@@ -9,7 +9,7 @@ import pytest
 from small_disk import run
 from yard import append, events, settle, whole
 
-from agent.adapters.outbox import Outbox
+from agent.adapters.outbox.outbox import Outbox
 from tracking.errors import DiskFull
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from yard import findings, ids_in
 
-from agent.adapters.outbox import Outbox
+from agent.adapters.outbox.outbox import Outbox
 
 CHILD = """
 import sys
 from pathlib import Path
-from agent.adapters.outbox import Bounds, Outbox
+from agent.adapters.outbox.outbox import Bounds, Outbox
 
 box = Outbox.open(Path(sys.argv[1]), Bounds(), 0)
 stream = box.stream("acme", "nucleus")

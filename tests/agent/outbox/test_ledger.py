@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from yard import NOW_MS, append, crash, event, events, fail, findings, ids_in, settle, whole
 
-from agent.adapters.outbox import Bounds, Outbox
-from agent.adapters.segments import Batch
+from agent.adapters.outbox.outbox import Bounds, Outbox
+from agent.adapters.outbox.segments import Batch
 from agent.rules.ledger import Account, Loss
 from tracking.errors import StorageFault
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from yard import NOW_MS, append, crash, events
 
-from agent.adapters import keepsakes
-from agent.adapters.outbox import Outbox
+from agent.adapters.outbox import keepsakes
+from agent.adapters.outbox.outbox import Outbox
 
 DAY_MS = keepsakes.DAY_MS
 HOUR_MS = 3_600_000

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from yard import NOW_MS, append, crash, events, findings, ids_in, settle, whole
 
-from agent.adapters import salvage
-from agent.adapters.outbox import Bounds, Outbox
+from agent.adapters.outbox import salvage
+from agent.adapters.outbox.outbox import Bounds, Outbox
 
 FRAME = 24 + 4096  #: Of the write-ahead log; its own header is 32 bytes.
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters import migrations
-from agent.adapters.outbox import Bounds, Outbox
-from agent.adapters.reckoning import MOST_DEVICES, OTHERS
+from agent.adapters.outbox import migrations
+from agent.adapters.outbox.outbox import Bounds, Outbox
+from agent.adapters.outbox.reckoning import MOST_DEVICES, OTHERS
 from tracking.dates import iso
 from tracking.reckoning import HOUR_MS, Sum
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from yard import NOW_MS
 
-from agent.adapters import keepsakes
-from agent.adapters.outbox import Outbox
+from agent.adapters.outbox import keepsakes
+from agent.adapters.outbox.outbox import Outbox
 from tracking.errors import StorageFault
 
 

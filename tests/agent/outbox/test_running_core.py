@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from agent.adapters.places import Places
+from agent.adapters.machine.places import Places
 from agent.runtime import upkeep
 from agent.runtime.core import Core
 from agent.runtime.means import Means

@@ -9,7 +9,7 @@ from pathlib import Path
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from agent.adapters.outbox import Bounds, Outbox
+from agent.adapters.outbox.outbox import Bounds, Outbox
 from tracking.errors import DiskFull
 
 box = Outbox.open(Path(sys.argv[1]), Bounds(), 0)
@@ -50,7 +50,7 @@ def test_a_limit_of_file_size_is_a_full_disk_and_heals(path: Path) -> None:
 MENDING = """
 import resource, sys
 from pathlib import Path
-from agent.adapters.outbox import Bounds, Outbox
+from agent.adapters.outbox.outbox import Bounds, Outbox
 from tracking.errors import Damaged, DiskFull
 
 path = Path(sys.argv[1])

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from yard import NOW_MS, append, event, events, fail, findings, ids_in, settle, whole
 
-from agent.adapters.daily import KEPT_DAYS, Day
-from agent.adapters.migrations import V2, VERSION
-from agent.adapters.outbox import Bounds, Outbox
+from agent.adapters.outbox.daily import KEPT_DAYS, Day
+from agent.adapters.outbox.migrations import V2, VERSION
+from agent.adapters.outbox.outbox import Bounds, Outbox
 from agent.rules.ledger import Loss
 from tracking.errors import StorageFault
 

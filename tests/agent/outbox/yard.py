@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.adapters.outbox import Bounds, Outbox
-from agent.adapters.segments import Batch
+from agent.adapters.outbox.outbox import Bounds, Outbox
+from agent.adapters.outbox.segments import Batch
 from tracking.errors import StorageFault
 
 NOW_MS = 1_795_225_137_848

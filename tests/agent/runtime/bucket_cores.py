@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.rules.backoff import Backoff
 from agent.rules.notices import State
-from agent.runtime.posting import Posting
+from agent.runtime.ways.posting import Posting
 from tests.agent.link.far_ends import RawFarEnd
 from tests.agent.link.http_ends import Answers, Request, response
 from tests.agent.runtime.cores import Clocks, Running, started, until

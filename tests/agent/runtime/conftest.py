@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.outbox import Bounds, Outbox
+from agent.adapters.outbox.outbox import Bounds, Outbox
 from agent.rules.consent import Consent
 from agent.rules.quota import Bucket
 from agent.rules.stamp import Identity, MachineFacts
 from agent.rules.ways import only_way
-from agent.runtime.consents import Consents
-from agent.runtime.desk import Desk, Lane
-from agent.runtime.intake import Intake
+from agent.runtime.counter.desk import Desk, Lane
+from agent.runtime.counter.intake import Intake
+from agent.runtime.people.consents import Consents
 from agent.settings import Settings
 from tracking.endpoints import Origin, Receipt
 from tracking.events import Frame

@@ -18,11 +18,11 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from agent.adapters.places import Places
+from agent.adapters.machine.places import Places
 from agent.runtime.control import Controls
 from agent.runtime.core import Core
-from agent.runtime.delivery import Delivery
 from agent.runtime.means import Means
+from agent.runtime.ways.delivery import Delivery
 from agent.settings import load
 from tracking.bucket import parse_body
 from tracking.endpoints import Origin, Receipt

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.adapters.outbox import Bounds, Outbox
-from agent.runtime.screening import Screening
+from agent.adapters.outbox.outbox import Bounds, Outbox
+from agent.runtime.counter.screening import Screening
 from tests.agent.rules.test_redaction import rule
 from tests.agent.runtime.conftest import ORIGIN, Counter, make_desk
 from tests.agent.runtime.test_screening import CANARY, PLANTED, TEXTS, VALUES

@@ -8,8 +8,8 @@ import pytest
 
 from agent.rules.consent import Consent
 from agent.rules.quota import Bucket
-from agent.runtime.desk import Desk
-from agent.runtime.fairness import QUIET_S, Fairness
+from agent.runtime.counter.desk import Desk
+from agent.runtime.counter.fairness import QUIET_S, Fairness
 from tracking.errors import OverQuota
 
 

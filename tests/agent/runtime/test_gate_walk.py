@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from agent.adapters.outbox import Bounds, Outbox
+from agent.adapters.outbox.outbox import Bounds, Outbox
 from agent.rules.consent import Answer, Break, Consent
 from tests.agent.runtime.conftest import Counter, make_desk
 from tracking.errors import RequestFault

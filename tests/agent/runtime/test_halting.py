@@ -10,9 +10,9 @@ from typing import cast
 import pytest
 
 from agent.runtime import halting
-from agent.runtime.departures import Departures
 from agent.runtime.halting import Halting
 from agent.runtime.report import Board
+from agent.runtime.ways.departures import Departures
 
 
 class Ways:

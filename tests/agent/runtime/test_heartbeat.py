@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.adapters.secrets import Secrets
+from agent.adapters.machine.secrets import Secrets
 from tests.agent.runtime.cores import far_end, running, short_folder, until
 
 

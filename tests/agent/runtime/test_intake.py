@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.adapters.outbox import Outbox
+from agent.adapters.outbox.outbox import Outbox
 from agent.rules.consent import Consent
 from agent.rules.quota import Bucket
 from agent.rules.stamp import Identity
 from agent.rules.ways import only_way
-from agent.runtime.desk import Desk, Lane
-from agent.runtime.profile import PROFILE, Profile
+from agent.runtime.counter.desk import Desk, Lane
+from agent.runtime.counter.profile import PROFILE, Profile
 from tests.agent.runtime.conftest import Counter, make_desk
 from tracking.errors import OverQuota, RequestFault, StorageFault
 

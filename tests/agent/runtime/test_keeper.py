@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.adapters.private_files import write_private
+from agent.adapters.machine.private_files import write_private
 from agent.runtime import keeper
 from agent.runtime.keeper import APP_ID, Keeper, KeeperNews, Kept
 

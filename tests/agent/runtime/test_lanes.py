@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from agent.adapters.outbox import Outbox
+from agent.adapters.outbox.outbox import Outbox
 from agent.rules.consent import Consent
 from agent.rules.quota import Bucket
 from agent.rules.ways import Kind, Way, only_way, ways_of
-from agent.runtime.desk import Desk
-from agent.runtime.lanes import forgotten_lanes, lanes_of
-from agent.runtime.profile import PROFILE, Kept
+from agent.runtime.counter.desk import Desk
+from agent.runtime.counter.lanes import forgotten_lanes, lanes_of
+from agent.runtime.counter.profile import PROFILE, Kept
 
 EVENT = b'{"id":"e1","type":"event"}'
 NOW_MS = 1_795_225_137_848

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.outbox import Bounds, Outbox
-from agent.adapters.places import Places
-from agent.adapters.segments import Row
+from agent.adapters.machine.places import Places
+from agent.adapters.outbox.outbox import Bounds, Outbox
+from agent.adapters.outbox.segments import Row
 from agent.door.wire import ReadWire
 from agent.rules.backoff import Backoff
 from agent.rules.calls import idempotency_key

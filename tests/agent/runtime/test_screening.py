@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.rules.machine_names import MachineNames, MachineRule
 from agent.rules.redaction import read_rule
-from agent.runtime.screening import MACHINE, Screening, kept_key
+from agent.runtime.counter.screening import MACHINE, Screening, kept_key
 from tests.agent.rules.test_redaction import rule
 from tracking.bucket import EventCall, UserCall, parse_body
 from tracking.events import Event

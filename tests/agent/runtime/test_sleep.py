@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.clock_watch import ClockWatch, open_timer
+from agent.adapters.machine.clock_watch import ClockWatch, open_timer
 from tests.agent.runtime.cores import Clocks, Far, far_end, running, short_folder, until
 
 NIGHT_S = 8 * 3600.0

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.adapters.outbox import Outbox
+from agent.adapters.outbox.outbox import Outbox
 from agent.rules.ways import Kind, Way, only_way, ways_of
-from agent.runtime.lanes import lanes_of
-from agent.runtime.waiting import Streams
+from agent.runtime.counter.lanes import lanes_of
+from agent.runtime.counter.waiting import Streams
 from tests.agent.runtime.conftest import ORIGIN, Counter, make_desk
 from tracking.bucket import Accepted, parse_body
 from tracking.endpoints import Receipt

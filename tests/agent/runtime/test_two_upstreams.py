@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.local_api import SendBody
+from agent.adapters.local.api import SendBody
 from agent.door import AppStatus, Status, UpstreamStatus
 from agent.door.upstreams import CompareUpstreams, DropUpstream, MoveUpstream
 from tests.agent.runtime.bucket_cores import http_end

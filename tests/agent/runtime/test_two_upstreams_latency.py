@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from agent.rules.quota import Bucket
-from agent.runtime.waiting import Streams
+from agent.runtime.counter.waiting import Streams
 from tests.agent.runtime.cores import (
     ORIGIN,
     Far,

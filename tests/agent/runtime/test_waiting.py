@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.runtime.waiting import Waiters
+from agent.runtime.counter.waiting import Waiters
 
 
 def waiting() -> tuple[Waiters, list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.secrets import credential_name
+from agent.adapters.machine.secrets import credential_name
 from agent.settings import Spec, specs
 from agent.settings.declared import APP_DOCS, TABLES, UPSTREAM_DOCS
 from agent.settings.reading import NOT_SETTINGS, check_text

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spools import header, lines, put
 
-from agent.adapters import spool
-from agent.adapters.spool import Reader
+from agent.adapters.records import spool
+from agent.adapters.records.spool import Reader
 from tracking.events import Limits
 
 HOUR_S = 3600.0

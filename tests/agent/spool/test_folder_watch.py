@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from spools import on_a_loop
 
-from agent.adapters import folder_watch
-from agent.adapters.folder_watch import FolderWatch, open_watch
+from agent.adapters.machine import folder_watch
+from agent.adapters.machine.folder_watch import FolderWatch, open_watch
 
 
 @on_a_loop

@@ -15,10 +15,10 @@ import pytest
 from cores import Clocks, Running, running, short_folder, started, until
 from spools import header, lines, on_a_loop, put
 
-from agent.adapters import spool
+from agent.adapters.records import spool
 from agent.door.apps import AllowApp, DenyApp, PauseApp, ResumeApp
 from agent.rules.quota import Bucket
-from agent.runtime import spooling
+from agent.runtime.counter import spooling
 from tracking.errors import DiskFull
 
 NOWHERE = "ws://127.0.0.1:9"

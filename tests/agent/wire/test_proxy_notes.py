@@ -7,14 +7,14 @@ import socket
 import threading
 from pathlib import Path
 
-from agent.adapters.patience import Patience
-from agent.adapters.proxy_login import Login, lay_through
-from agent.adapters.wire_log import Room, WireRing
+from agent.adapters.records.wire_log import Room, WireRing
+from agent.adapters.roads.patience import Patience
+from agent.adapters.roads.proxy_login import Login, lay_through
 from agent.door.wire import ReadWire
 from agent.rules.endpoints import parse_address
 from agent.rules.proxies import Proxy
+from agent.runtime.ways.wire_notes import WireNotes
 from agent.runtime.wire import WireLog
-from agent.runtime.wire_notes import WireNotes
 
 PASSWORD = "cAnArY-0123456789"
 ANSWERS = [

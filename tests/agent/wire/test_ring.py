@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.wire_log import DAY_MS, Room, WireRing
-from agent.adapters.wire_segments import Record
+from agent.adapters.records.wire_log import DAY_MS, Room, WireRing
+from agent.adapters.records.wire_segments import Record
 from tracking.errors import Fault, SettingsFault
 
 MIB = 1024 * 1024

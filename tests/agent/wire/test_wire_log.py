@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.wire_log import Room, WireRing
+from agent.adapters.records.wire_log import Room, WireRing
 from agent.door.wire import ReadWire
 from agent.runtime import wire as wire_module
 from agent.runtime.wire import WireLog
@@ -250,7 +250,7 @@ def test_many_threads_may_note_at_once(log: WireLog) -> None:
 CHILD = """
 import sys, time
 from pathlib import Path
-from agent.adapters.wire_log import Room, WireRing
+from agent.adapters.records.wire_log import Room, WireRing
 from agent.runtime.wire import WireLog
 log = WireLog(WireRing(Path(sys.argv[1]), Room(4 << 20, 14, 100_000)))
 n = 0

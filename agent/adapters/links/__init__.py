@@ -1,0 +1,1 @@
+"""What is spoken on a road: WebSocket, HTTP, the Data API."""

@@ -1,0 +1,1 @@
+"""How programs of this computer reach the agent: the socket, loopback, the gateway."""

@@ -1,0 +1,1 @@
+"""This computer: its facts, its clocks, its keyring, its files and who else uses them."""

@@ -1,0 +1,1 @@
+"""The counter: from what an app hands in to what is on disk, and its answer."""

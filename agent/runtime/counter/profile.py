@@ -1,0 +1,86 @@
+"""What is kept of an app for ever: ids, session, and what its far ends taught us.
+
+Kept in the outbox, written in the same transaction as the events that changed it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from agent.rules.endurance import Hold
+from agent.rules.sessions import Session
+from agent.rules.stamp import Identity
+from agent.rules.ways import ONLY, Language
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is kept of one way out of an app.
+
+    Attributes:
+        form: The endpoint form that the far end accepted: ``seed`` or ``track``.
+        http: No WebSocket got through when it last connected, and HTTP did.
+        hold: How hard its far end was tried in vain; None once a link has proved itself.
+        stream: The outbox's key of its queue. Where it is not the way's own name, the app had
+            one unnamed far end before, and this way took its queue over.
+        language: Of what is on it.
+        mark: The last wire id of a question that was asked, and may not have been answered; it
+            is asked again with the same end (:mod:`agent.runtime.ways.posting`).
+
+    """
+
+    form: str = ""
+    http: bool = False
+    hold: Hold | None = None
+    stream: str = ""
+    language: Language = "nucleus"
+    mark: str = ""
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of an app for ever.
+
+    Attributes:
+        identity: Its device and anonymous ids; made at its first event, after consent.
+        session: The conversation under way.
+        recent: Session ids used before, newest last.
+        user_id: The last user the app named, told in an ``init`` of ours.
+        ways: What is kept of each way out, by its name.
+        form: As in :class:`Kept`, of the one way that an app had in older files.
+        hold: Likewise.
+
+    """
+
+    identity: Identity | None = None
+    session: Session | None = None
+    recent: tuple[int, ...] = ()
+    user_id: str | None = None
+    ways: dict[str, Kept] = {}
+    form: str = ""
+    hold: Hold | None = None
+
+
+class ProfileCodec:
+    """Profiles as bytes in the outbox; unreadable ones count as absent."""
+
+    def __init__(self) -> None:
+        self._encoder = msgspec.json.Encoder()
+        self._decoder = msgspec.json.Decoder(Profile)
+
+    def encode(self, profile: Profile) -> bytes:
+        return self._encoder.encode(profile)
+
+    def decode(self, raw: bytes | None) -> Profile:
+        """Return the kept profile, or an empty one."""
+        if raw is None:
+            return Profile()
+        try:
+            profile = self._decoder.decode(raw)
+        except msgspec.MsgspecError:
+            return Profile()
+        if not (profile.form or profile.hold):
+            return profile
+        ways = {ONLY: Kept(form=profile.form, hold=profile.hold)} | profile.ways
+        return msgspec.structs.replace(profile, ways=ways, form="", hold=None)
+
+
+PROFILE = ProfileCodec()

@@ -1,0 +1,27 @@
+"""The numbers of an app and of each of its upstreams, out of the accounts of its queues."""
+
+from __future__ import annotations
+
+from agent.adapters.outbox.outbox import Outbox
+from agent.rules.ledger import Account, at_worst, summed
+from agent.runtime.counter.desk import Desk, Lane
+
+
+def by_upstream(desk: Desk) -> dict[str, list[Lane]]:
+    """Return an app's ways out by the upstream that they are of, first upstream first."""
+    found: dict[str, list[Lane]] = {}
+    for lane in desk.lanes:
+        found.setdefault(lane.way.upstream, []).append(lane)
+    return found
+
+
+def totals(outbox: Outbox, desk: Desk) -> Account:
+    """Return an app's numbers, every event counted once (:func:`agent.rules.ledger.at_worst`)."""
+    if len(desk.lanes) == 1:
+        return outbox.account(desk.lanes[0].stream)
+    return at_worst(
+        [
+            summed(outbox.account(lane.stream) for lane in lanes)
+            for lanes in by_upstream(desk).values()
+        ]
+    )

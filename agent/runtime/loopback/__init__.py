@@ -1,0 +1,1 @@
+"""The gateway on loopback: open while there is a token."""

@@ -1,0 +1,1 @@
+"""Networks as they are: watched, walked hop by hop, and listed."""
