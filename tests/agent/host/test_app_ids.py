@@ -19,7 +19,8 @@ from agent.door.apps import AllowApp
 from agent.host import Agent, HostDoor
 from tracking.errors import RequestFault
 
-HOSTILE = ("../../got-away-7", "..", "/got-away-7", "a/got-away-7", "a\\b", "a\0b", "a" * 65, "ä", "-rf *")
+ESCAPES = ("../../got-away-7", "/got-away-7", "a/got-away-7", "..")
+HOSTILE = (*ESCAPES, "a\\b", "a\0b", "a" * 65, "ä", "-rf *")
 
 
 def knock(path: Path, app_id: str) -> int:
