@@ -1,7 +1,7 @@
 # Each target makes what it needs itself: `make run` and `make test` work in a fresh clone.
 
 BIN := .venv/bin
-FAST := not system and not display and not soak and not fuzz
+FAST := not system and not display and not alone and not soak and not fuzz
 SLOW := (system or display) and not alone and not soak and not fuzz
 ALONE := alone and not soak and not fuzz
 
@@ -31,14 +31,14 @@ lint: setup-test  ## Check style, types and the walls between rooms
 
 test: lint test-fast test-slow  ## Check everything that a release promises
 
-# Both cores first, Qt in processes of its own; then, a file at a time on each core, the tests that
-# start whole agents and desktops; at last, one after the other, those that measure.
+# Both cores first, Qt in processes of its own; then, a file at a time, the tests that start whole
+# agents and desktops (three at once, for they mostly wait); at last, one by one, those that measure.
 test-fast: setup-test  ## Run the tests that need no processes of their own
 	$(BIN)/pytest -n 2 --dist loadgroup -m "$(FAST)" --ignore tests/ui
 	$(BIN)/pytest -n 2 --dist loadgroup -m "$(FAST)" tests/ui
 
 test-slow: setup-test  ## Run the tests with real processes and real displays
-	$(BIN)/pytest -n 2 --dist loadfile -m "$(SLOW)" --durations 10
+	$(BIN)/pytest -n 3 --dist loadfile -m "$(SLOW)" --durations 10
 	$(BIN)/pytest -m "$(ALONE)"
 
 bench: setup-test  ## Measure, side by side with what the machine allows (ARGS=--quick)

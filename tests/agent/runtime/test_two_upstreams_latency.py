@@ -91,6 +91,7 @@ class Moody:
         return [] if self.silent else all_of(frame)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "events", [5_000, pytest.param(100_000, marks=[pytest.mark.soak, pytest.mark.timeout(900)])]
 )
