@@ -109,6 +109,7 @@ class WireLog:
         head: str = "",
         peer: str = "",
         verdict: str = "",
+        size: int | None = None,
     ) -> int:
         """Note something that was sent or received.
 
@@ -122,12 +123,13 @@ class WireLog:
             head: Method and path, or the status line.
             peer: Who is at the other end.
             verdict: What became of it, if that is known.
+            size: Bytes on the wire, where ``body`` says less already.
 
         Returns:
             What :meth:`judge` calls it; 0 if it is not kept.
 
         """
-        said = (head, len(body), peer, verdict, 0, body)
+        said = (head, len(body) if size is None else size, peer, verdict, 0, body)
         return self._take(Record(0, at_ms, app_id, upstream, direction, kind, *said))
 
     def judge(self, of: int, at_ms: int, app_id: str, verdict: str, *, upstream: str = "") -> None:

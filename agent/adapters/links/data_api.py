@@ -11,6 +11,7 @@ Any thread may ask; every call blocks for at most ``deadline_s``, plus what the 
 from __future__ import annotations
 
 import http.client
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from agent.adapters.roads.refusals import refusal
 from agent.adapters.roads.road import open_road
 from agent.adapters.roads.tls import client_context
 from agent.rules.endpoints import parse_address
+from agent.rules.masking import MASK
 from tracking.errors import SecretFault, Unreachable
 from tracking.nucleus import parse_ms
 
@@ -129,8 +131,10 @@ class Exchange(NamedTuple):
     Attributes:
         direction: ``sent`` or ``received``.
         head: Method and path, or the status.
-        body: What was said; of a question its whole head, token and all.
+        body: What was said; of a question its whole head, token and all. Who is to be deleted
+            is not named.
         peer: Who proved to be there.
+        size: Bytes on the wire.
 
     """
 
@@ -138,6 +142,7 @@ class Exchange(NamedTuple):
     head: str
     body: bytes
     peer: str
+    size: int
 
 
 class DataApi:
@@ -242,7 +247,8 @@ class DataApi:
 
         """
         path = f"users/{quote(person, safe='')}?receipt=1"
-        status, said = self._call("DELETE", path, (200, 202, 204, 404), "return=representation")
+        well = (200, 202, 204, 404)
+        status, said = self._call("DELETE", path, well, "return=representation", person)
         if status != 404:
             return said
         try:
@@ -257,12 +263,18 @@ class DataApi:
         return read_answer(self._call("GET", question, (200,))[1], shape)
 
     def _call(
-        self, method: str, question: str, well: Sequence[int], prefer: str = ""
+        self,
+        method: str,
+        question: str,
+        well: Sequence[int],
+        prefer: str = "",
+        person: str = "",
     ) -> tuple[int, bytes]:
         address = self._address
 
         def note(kind: str, direction: Literal["sent", "received"], said: bytes) -> None:
-            self._record(Exchange(direction, f"{kind} {said.split(b' ', 1)[0].decode()}", said, ""))
+            head = f"{kind} {said.split(b' ', 1)[0].decode()}"
+            self._record(Exchange(direction, head, said, "", len(said)))
 
         patience = Patience(self._deadline_s, note=note)
         sock = open_road(
@@ -278,13 +290,18 @@ class DataApi:
         if self._token:
             ask += f"Authorization: {self._token}\r\n"
         peer, said = peer_of(sock), f"{ask}Connection: close\r\n\r\n".encode()
-        self._record(Exchange("sent", f"{method} {path}", said, peer))
+        # Or the record would keep whom everybody was asked to forget.
+        whom = f"/{quote(person, safe='')}?" if person else ""
+        shown = path.replace(whom, "/***?") if person else path
+        noted = said.replace(path.encode(), shown.encode(), 1)
+        self._record(Exchange("sent", f"{method} {shown}", noted, peer, len(said)))
         try:
             send_all(sock, said, patience)
             with read_response(sock, patience) as response:
                 status, after = response.status, response.getheader("retry-after")
                 body = response.read(BODY_BYTES + 1 if status in well else 2048)
-                self._record(Exchange("received", f"{status} {response.reason}", body, peer))
+                head = f"{status} {unnamed(response.reason.encode(), person).decode()}"
+                self._record(Exchange("received", head, unnamed(body, person), peer, len(body)))
                 if status not in well:
                     raise refusal(status, after, body)
         except http.client.HTTPException as exc:
@@ -296,6 +313,21 @@ class DataApi:
         if len(body) > BODY_BYTES:
             raise Unreachable(f"{address.host} answers with more than {BODY_BYTES} bytes")
         return status, body
+
+
+def unnamed(said: bytes, person: str) -> bytes:
+    """Return what was said about a person without naming them, in whichever spelling."""
+    if not person:
+        return said
+    spellings = (
+        person.encode(),
+        quote(person, safe="").encode(),
+        msgspec.json.encode(person)[1:-1],
+        json.dumps(person)[1:-1].encode(),
+    )
+    for spelling in sorted(set(spellings), key=len, reverse=True):
+        said = re.sub(rb"(?<![A-Za-z0-9])" + re.escape(spelling) + rb"(?![A-Za-z0-9])", MASK, said)
+    return said
 
 
 def read_answer(body: bytes, shape: type[Answer]) -> Answer:

@@ -131,6 +131,7 @@ class FarEnds:
                 kind="data-api",
                 head=said.head,
                 peer=said.peer,
+                size=said.size,
             )
             if said.direction == "sent":
                 asked[0] = noted

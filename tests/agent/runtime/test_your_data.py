@@ -147,6 +147,7 @@ async def test_row_49_an_opt_out_leaves_nothing_here_and_asks_the_far_end_until_
             assert residue(folder / "data", CANARY)
             identity = here.core.desks["acme"].profile.identity
             assert identity is not None
+            there.replies[1] = (500, {}, f'{{"who":"{identity.anon_id}"}}'.encode())
             gone = await deleted(here, app_id="acme", remote=True)
             assert (gone.apps, gone.events, gone.left) == (("acme",), 3, ())
             assert residue(folder, CANARY) == []
@@ -159,7 +160,11 @@ async def test_row_49_an_opt_out_leaves_nothing_here_and_asks_the_far_end_until_
             paths = [f"/api/v1/apps/acme/users/{one}?receipt=1" for one in people]
             assert [path for _, path, _ in there.heard] == [paths[0]] * 3 + [paths[1]]
             assert {token for _, _, token in there.heard} == {TOKEN}
-            assert residue(folder / "state", identity.anon_id) == []
+            here.core.wire.write()
+            for gone_for_good in (identity.anon_id, identity.device_id):
+                assert residue(folder / "state", gone_for_good) == []
+                page = here.core.wire.page(ReadWire(search=gone_for_good))
+                assert page.entries == (), "the record names whom all were asked to forget"
             assert residue(folder / "data", TOKEN) == []
             assert here.core.desks["acme"].profile.identity != identity
 
