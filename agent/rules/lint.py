@@ -377,7 +377,7 @@ def _personal(found: _Found) -> tuple[str, ...]:
     value = found.value
     if value is None and found.path.endswith(" (its name)"):
         return (found.key,)
-    by_key = personal.of_property(found.key, value)
+    by_key = personal.of_what_is_left(found.key, value)
     if isinstance(value, str):
         by_value = personal.of_text(value) if len(value) >= 5 else ()
         return by_value if by_key in by_value or not by_key else (by_key, *by_value)

@@ -75,6 +75,7 @@ _KNOWN_TOKENS: Final = re.compile(
 _STARTS: Final = ("gh", "xox", "sk", "AKIA", "AIza")
 _RUN: Final = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{24,200}={0,2}(?![A-Za-z0-9+/_=-])")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
+_HASH: Final = re.compile(r"[a-z2-7]{24}")  #: :func:`agent.rules.redaction.keyed_hasher`.
 _HEX: Final = re.compile(r"[0-9a-fA-F]+")
 
 # What bytes are, for :func:`may_be_personal`: digits 0, letters a, the rest itself.
@@ -139,6 +140,19 @@ def of_property(key: str, value: object) -> str:
     if isinstance(value, str):
         return word if value and not (word == "address" and "://" in value) else ""
     return word if isinstance(value, (int, float)) and word in _NUMBERS else ""
+
+
+def of_what_is_left(key: str, value: object) -> str:
+    """Return what a property's name says of a value that a rule of redaction may have replaced.
+
+    A mask says nothing any more, and a hash nothing but where a secret is wanted: there a drawn
+    text of that form may be the secret itself.
+    """
+    word = of_property(key, value)
+    if not word or not isinstance(value, str):
+        return word
+    replaced = not value.strip("*") or (word != "secret" and _HASH.fullmatch(value) is not None)
+    return "" if replaced else word
 
 
 def of_text(text: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent.rules import lint as rule
 from agent.rules.lint import AppShapes, Lint, shape_key
+from agent.rules.redaction import keyed_hasher, read_rule
 
 KEY = shape_key("nucleus", "event", "saved")
 DAY_MS = 86_400_000
@@ -195,3 +196,32 @@ def test_no_payload_breaks_it_and_no_value_is_kept(payloads: list[dict[str, obje
     assert msgspec.json.decode(kept, type=dict[str, AppShapes]) == lint.apps
     seen = sum(s.seen for app in lint.apps.values() for s in app.shapes.values())
     assert seen == 2 * len(payloads)
+
+
+def test_what_a_rule_has_replaced_is_marked_no_more() -> None:
+    rules = [
+        {"path": "$.payload.email", "action": "mask"},
+        {"path": "$.payload.phone", "action": "mask", "keep": "length"},
+        {"path": "$.payload.login", "action": "hash"},
+    ]
+    told = {"email": "ada@example.org", "phone": "+49 30 901820", "login": "ada", "pin": "x" * 24}
+    event = json.dumps({"type": "event", "name": "saved", "payload": told}).encode()
+    for one in rules:
+        example = {"before": {}, "after": {}}
+        after = read_rule({**one, "examples": [example]}).apply(
+            event, "nucleus", keyed_hasher(b"k" * 32, "acme")
+        )
+        assert after is not None
+        event = after
+    left = json.loads(event)["payload"]
+    assert (left["email"], left["phone"]) == ("***", "*" * 13)
+    lint = Lint()
+    learn(lint, left, 30)
+    kept = {path: one.marks for path, one in shape(lint).properties.items() if one.marks}
+    assert kept == {"payload.pin": {"personal:secret": 30}}
+    assert marks(lint, left) == ["personal: secret in payload.pin"]
+    assert learn(lint, told)  # the rule is gone: the mask has not taught us to look away
+    assert marks(lint, told) == [
+        *("personal: email in payload.email", "personal: phone in payload.phone"),
+        *("personal: name in payload.login", "personal: secret in payload.pin"),
+    ]
