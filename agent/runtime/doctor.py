@@ -134,7 +134,8 @@ def _links(core: Core) -> Iterator[Check]:
         several = len(core.departures.of(link.app_id)) > 1
         title = f"Far end of {link.app_id}" + (f": {link.upstream}" if several else "")
         if link.state == "idle" and not link.code and core.board.pause is None:
-            evidence = f"{link.endpoint}: nothing to send yet"
+            since = "since the agent started" if link.last_ack_ms is None else "just now"
+            evidence = f"{link.endpoint}: nothing to send {since}"
             yield Check(code="link", title=title, verdict="ok", evidence=evidence)
         elif link.state == "live":
             latency = (

@@ -17,12 +17,10 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
-from agent.adapters.links.http_wire import HttpWire, Question, peer_of
-from agent.adapters.links.websocket_wire import PING, PONG, Wire
+from agent.adapters.links.http_wire import peer_of
 from agent.adapters.machine.route_watch import has_default, routes
 from agent.adapters.roads.atlas import Atlas, describe
 from agent.adapters.roads.connecting import Place, connect, places_of, require_loopback
@@ -30,21 +28,18 @@ from agent.adapters.roads.pac import shake_hands
 from agent.adapters.roads.patience import Patience, as_fault
 from agent.adapters.roads.portal import explained
 from agent.adapters.roads.proxy_login import Login, lay_through
-from agent.adapters.roads.refusals import refusal
-from agent.adapters.roads.road import open_road
 from agent.adapters.roads.tls import client_context
 from agent.door.network import Hop, Walk
-from agent.rules.endpoints import Address, Form, endpoint_url, is_loopback, parse_address
+from agent.rules.endpoints import Address, is_loopback, parse_address
 from agent.rules.proxies import Proxy
-from agent.rules.verdict import ELSEWHERE
 from agent.runtime.networks.names import look_up_aside
+from agent.runtime.networks.speaking import Speaking
 from agent.runtime.networks.steps import Steps, Stopped
 from agent.runtime.networks.targets import Target
-from tracking.errors import Fault, LinkFault, Refused, Unreachable
+from tracking.errors import Fault, LinkFault, Unreachable
 
 WALK_S = 18.0  #: For one way.
 CONNECT_S = 6.0
-HTTP_S = 5.0
 NAMES = ("settings", "route", "dns", "proxy", "connect", "tcp", "tls", "websocket", "http")
 SCHEMES = ("wss", "ws", "https", "http")
 
@@ -106,18 +101,7 @@ def _walk(target: Target, atlas: Atlas, ca_file: Path | None, steps: Steps) -> N
     )
     sock = _laid(address, proxies, atlas, steps, patience)
     sock = _proven(address, sock, context, atlas, steps, patience, direct=proxies == (None,))
-    if target.language == "nucleus":
-        again = partial(
-            open_road,
-            address,
-            context=lambda: context,
-            resolve=look_up_aside,
-            atlas=atlas,
-        )
-        steps.take("websocket", lambda: _upgraded(target, sock, again, patience))
-    else:
-        steps.say("websocket", "skipped", "Bucket is spoken over HTTP")
-    _posted(target, address, atlas, context, steps)
+    Speaking(target, address, atlas, context, patience).hops(sock, steps)
     _acknowledged(target, steps)
 
 
@@ -212,11 +196,11 @@ def _direct(
             require_loopback(address.host, str(sock.getpeername()[0]))
         return sock, f"{sock.getpeername()[0]} port {address.port} answers"
 
-    return steps.take(
-        "tcp",
-        step,
-        f"Ask whoever runs the network to let port {address.port} through, or for a proxy.",
-    )
+    repair = f"Ask whoever runs the network to let port {address.port} through, or for a proxy."
+    if is_loopback(address.host):
+        repair = f"Start what should listen at port {address.port} of this computer, or correct the"
+        repair += " endpoint."
+    return steps.take("tcp", step, repair)
 
 
 def _through(
@@ -291,77 +275,6 @@ def _proven(
     return steps.take("tls", step)
 
 
-def _upgraded(
-    target: Target,
-    sock: socket.socket,
-    again: Callable[[Patience], socket.socket],
-    patience: Patience,
-) -> tuple[None, str]:
-    """Upgrade at one form of the endpoint or the other, as a link does; have a ping answered."""
-    try:
-        _ping(target, "track", sock, patience)
-    except Refused as fault:
-        if fault.status not in ELSEWHERE:
-            raise
-        _ping(target, "seed", again(patience), patience)
-    return None, "upgraded, and a ping is answered"
-
-
-def _ping(target: Target, form: Form, sock: socket.socket, patience: Patience) -> None:
-    """Upgrade a connected socket, which is closed afterwards; nothing that counts is sent."""
-    mine = Patience(min(CONNECT_S, max(0.5, patience.until - time.monotonic())))
-    url = endpoint_url(target.endpoint, target.app_id, form)
-    wire = Wire(url, sock, mine, read_s=CONNECT_S, send_s=CONNECT_S)
-    heard: list[int] = []
-    try:
-        wire.say(((PING, b"homing"),))
-        mine.doing = "waiting for a pong"
-        while PONG not in heard:
-            if not wire.pending:
-                mine.wait(sock)
-            wire.read(lambda opcode, _: heard.append(opcode))
-    finally:
-        wire.close()
-
-
-def _posted(
-    target: Target, address: Address, atlas: Atlas, context: ssl.SSLContext, steps: Steps
-) -> None:
-    """See whether HTTP would do where a WebSocket cannot get through; not needed, so no error."""
-    if target.language == "bucket":
-        steps.say("http", "skipped", "a call would count as one; the TLS above is what HTTP needs")
-        return
-    scheme = {"wss": "https", "ws": "http"}.get(address.scheme, address.scheme)
-    there = Address(scheme, address.host, address.port, address.path)
-    began = time.monotonic()
-    patience = Patience(HTTP_S)
-    try:
-        sock = open_road(
-            there, patience, context=lambda: context, resolve=look_up_aside, atlas=atlas
-        )
-        steps.stack.callback(sock.close)
-        wire = HttpWire(there, sock, "homing-doctor")
-        path = endpoint_url("", target.app_id, "track")
-        answer = wire.ask(Question(path=path, body=b'{"data":[]}'), patience)
-        fault = None
-        if not 200 <= answer.status < 300:
-            fault = refusal(answer.status, answer.retry_after, answer.body)
-    except (Fault, OSError) as exc:
-        fault = exc if isinstance(exc, LinkFault) else Unreachable(str(exc))
-    took_ms = (time.monotonic() - began) * 1000
-    steps.hops.append(
-        Hop(name="http", verdict="ok", evidence="an empty POST is answered", took_ms=took_ms)
-        if fault is None
-        else Hop(
-            name="http",
-            verdict="warning",
-            evidence=f"there would be no way without a WebSocket: {fault}",
-            code=fault.code,
-            took_ms=took_ms,
-        )
-    )
-
-
 def _acknowledged(target: Target, steps: Steps) -> None:
     if target.silent:
         steps.say(
@@ -374,7 +287,8 @@ def _acknowledged(target: Target, steps: Steps) -> None:
     elif target.acknowledged:
         steps.say("acknowledgement", "ok", target.acknowledged)
     else:
-        steps.say("acknowledgement", "skipped", "nothing was sent yet: an event would count")
+        since = "none since the agent started" if target.running else "not asked"
+        steps.say("acknowledgement", "skipped", f"{since}: an event sent to see would count")
 
 
 def _unfinished(target: Target) -> Walk:

@@ -62,8 +62,9 @@ def handlers(core: Core) -> Handlers:
         from agent.runtime.networks.targets import Target
 
         now_ms, now_s = core.means.wall_ms(), core.means.mono_s()
+        by_http = core.settings.link.http_after > 0
         targets = [
-            Target.of(leaving, leaving.status(now_ms, now_s), now_ms)
+            Target.of(leaving, leaving.status(now_ms, now_s), now_ms, by_http=by_http)
             for leaving in core.departures.ways.values()
             if asked.app_id in ("", leaving.desk.app_id)
         ]

@@ -21,6 +21,8 @@ class Target:
         endpoint: The far end; empty: there is none yet.
         acknowledged: What is known of the last acknowledgement, as a sentence; empty: nothing.
         silent: Events wait, and nothing was acknowledged.
+        by_http: Nucleus goes over HTTP where no WebSocket gets through (``link.http_after``).
+        running: An agent runs, and was asked what it knows.
 
     """
 
@@ -30,9 +32,11 @@ class Target:
     endpoint: str
     acknowledged: str = ""
     silent: bool = False
+    by_http: bool = True
+    running: bool = False
 
     @classmethod
-    def of(cls, leaving: Leaving, status: LinkStatus, now_ms: int) -> Target:
+    def of(cls, leaving: Leaving, status: LinkStatus, now_ms: int, *, by_http: bool) -> Target:
         """Return a running way out as a target."""
         said = ""
         if status.last_ack_ms is not None:
@@ -44,13 +48,15 @@ class Target:
             endpoint=leaving.endpoint,
             acknowledged=said,
             silent=status.state == "live" and status.in_flight > 0 and not said,
+            by_http=by_http,
+            running=True,
         )
 
 
 def declared(settings: Settings, app_id: str) -> list[Target]:
     """Return the ways that the settings declare, of one app or, for an empty id, of all."""
     return [
-        Target(app.id, way.name, way.language, way.endpoint)
+        Target(app.id, way.name, way.language, way.endpoint, by_http=settings.link.http_after > 0)
         for app in settings.apps
         if app_id in ("", app.id)
         for upstream in app.upstreams
