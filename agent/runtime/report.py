@@ -35,7 +35,7 @@ from agent.rules.sentence import sentence
 from agent.rules.stamp import MachineFacts
 from agent.rules.stillness import stillness
 from agent.runtime.counter.desk import Desk, Lane
-from agent.runtime.counter.totals import by_upstream, totals
+from agent.runtime.counter.totals import by_upstream, shown
 from agent.runtime.counts import Counts
 from agent.runtime.people.consents import Consents
 from agent.runtime.ways.leaving import Leaving
@@ -227,7 +227,7 @@ def _app(
     )
     if not desk.lanes:
         return base
-    account = totals(outbox, desk)
+    account = shown(outbox, desk)
     upstreams = tuple(
         [_upstream(name, lanes, outbox) for name, lanes in by_upstream(desk).items()]
         + [_upstream(lane.way.name, [lane], outbox, declared=False) for lane in desk.forgotten]

@@ -41,6 +41,8 @@ class Desk:
         consent: What it may do; the rest of that ruling (:mod:`agent.rules.consent`) beside it.
         lanes: Its ways out, first upstream first; empty until it is allowed.
         forgotten: Ways out that the settings no longer name but whose events are still here.
+        behind: All queues that no way has any more, the empty ones, too: what they lost, and
+            their days, are the app's.
         speaks: The languages that it may report in.
         dirty: The profile differs from the one on disk.
         written_ms: When the profile was last written.
@@ -59,6 +61,7 @@ class Desk:
     consent_until_ms: int | None = None
     lanes: tuple[Lane, ...] = ()
     forgotten: tuple[Lane, ...] = ()
+    behind: tuple[Lane, ...] = ()
     speaks: frozenset[Language] = frozenset({"nucleus"})
     profile: Profile = field(default_factory=Profile)
     dirty: bool = False

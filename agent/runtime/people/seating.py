@@ -19,7 +19,13 @@ from agent.rules.quota import Bucket
 from agent.rules.ways import Way, only_way
 from agent.runtime.counter.desk import Desk, Lane
 from agent.runtime.counter.intake import Intake
-from agent.runtime.counter.lanes import forgotten_lanes, kept_lanes, lanes_of
+from agent.runtime.counter.lanes import (
+    forgotten_lanes,
+    holds,
+    kept_lanes,
+    lanes_of,
+    left_behind,
+)
 from agent.runtime.counter.profile import PROFILE, Profile
 from agent.runtime.off_loop import off_loop
 from agent.runtime.people.consents import Consents
@@ -117,7 +123,7 @@ class Seating:
         if ruling.consent is Consent.ALLOWED:
             self._equip(desk)
         else:
-            desk.lanes = kept_lanes(app_id, self.outbox)
+            self._show(desk)
         return desk
 
     def apply(self, app_id: str) -> None:
@@ -173,8 +179,16 @@ class Seating:
         ]
 
     def empty(self, desk: Desk) -> None:
-        """Keep nothing of an app in memory that was deleted from the disk."""
-        desk.profile, desk.dirty, desk.lanes, desk.forgotten = Profile(), False, (), ()
+        """Keep nothing of an app in memory that was deleted from the disk; its ledger is shown."""
+        desk.profile, desk.dirty = Profile(), False
+        self._show(desk)
+
+    def _show(self, desk: Desk) -> None:
+        """Give a desk whose app may not report the queues to show; its ids stay on the disk."""
+        app_id = desk.app_id
+        kept = PROFILE.decode(self.outbox.profile(app_id)).ways
+        desk.lanes = kept_lanes(app_id, kept, self.ways_of(app_id), self.outbox)
+        desk.forgotten = desk.behind = ()
 
     def _seat_answered(self, app_id: str, may: Consent) -> None:
         """Give an app a desk that it had no need of before."""
@@ -194,7 +208,11 @@ class Seating:
         return (
             app_id in self.consents.declared
             or app_id in self.consents.embedded
-            or bool(kept_lanes(app_id, self.outbox))
+            or any(
+                holds(account)
+                for (owner, _), account in self.outbox.accounts().items()
+                if owner == app_id
+            )
         )
 
     def _equip(self, desk: Desk) -> None:
@@ -241,6 +259,7 @@ class Seating:
 
     def _note_forgotten_ways(self, desk: Desk) -> None:
         """Show upstreams that the settings no longer name but whose events still wait."""
+        desk.behind = left_behind(desk, self.outbox)
         desk.forgotten = forgotten_lanes(desk, self.outbox)
         for lane in desk.forgotten:
             events = self.outbox.account(lane.stream).pending
@@ -258,7 +277,8 @@ class Seating:
                 continue
             lane = Lane(Way(name=key, upstream=key), self.outbox.stream(app_id, key))
             desk = self.seat(app_id, app_id, "")
-            desk.lanes = (*desk.lanes, lane)
+            if lane.stream not in {one.stream for one in (*desk.lanes, *desk.forgotten)}:
+                desk.lanes = (*desk.lanes, lane)
             self.note(
                 f"app.undeclared.{app_id}",
                 f"{account.pending} events of {app_id} wait, but homing.toml no longer names it",

@@ -190,6 +190,8 @@ def test_an_app_that_is_allowed_again_begins_anew(make_agent: MakeAgent, far: Fa
     _, door = make_agent(settings(far))
     door.send("one", app_id="acme", wait="delivered")
     door.ask(DenyApp(app_id="acme"))
+    (denied,) = (app for app in door.status().apps if app.app_id == "acme")
+    assert (denied.accepted, denied.delivered) == (2, 2), "the ledger stays, and is shown"
     door.ask(AllowApp(app_id="acme"))
     door.send("two", app_id="acme", wait="delivered")
     by_name = {event.get("name"): event for event in far.heard if event["type"] == "event"}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from agent.adapters.outbox.outbox import Outbox
 from agent.rules.consent import Consent
+from agent.rules.ledger import Loss
 from agent.rules.quota import Bucket
 from agent.rules.ways import Kind, Way, only_way, ways_of
 from agent.runtime.counter.desk import Desk
-from agent.runtime.counter.lanes import forgotten_lanes, lanes_of
+from agent.runtime.counter.lanes import forgotten_lanes, kept_lanes, lanes_of, left_behind
 from agent.runtime.counter.profile import PROFILE, Kept
+from agent.runtime.counter.totals import shown
 
 EVENT = b'{"id":"e1","type":"event"}'
 NOW_MS = 1_795_225_137_848
@@ -35,6 +37,7 @@ def seated(outbox: Outbox, them: list[Way], before: Desk | None = None) -> Desk:
     if before is not None:
         one.profile = PROFILE.decode(PROFILE.encode(before.profile))
     one.lanes = lanes_of(one, them, outbox)
+    one.behind = left_behind(one, outbox)
     one.forgotten = forgotten_lanes(one, outbox)
     return one
 
@@ -140,6 +143,79 @@ def test_what_an_older_version_left_waiting_is_not_told_to_a_far_end_of_another_
     after = seated(outbox, ways("nucleus", kind="bucket-bulk"))
     assert queues(outbox, after) == {"nucleus": 0}
     assert [lane.way.name for lane in after.forgotten] == ["nucleus"]
+
+
+def purged(outbox: Outbox, one: Desk) -> Desk:
+    """Return the app's desk as a purge leaves it: no profile, no rows, the ledger."""
+    outbox.purge(one.app_id)
+    one.profile = desk().profile
+    return one
+
+
+def test_a_purged_app_that_is_allowed_again_goes_on_with_the_ledger_of_each_queue(
+    outbox: Outbox,
+) -> None:
+    them = ways("mine", kind="homing") + ways("bb", kind="bucket")
+    before = seated(outbox, them)
+    accept(outbox, before)
+    queues_before = [lane.stream for lane in before.lanes]
+    after = seated(outbox, them, purged(outbox, before))
+    assert [lane.stream for lane in after.lanes] == queues_before
+    assert [outbox.account(lane.stream).lost[Loss.PURGED] for lane in after.lanes] == [1, 1, 1]
+
+
+def test_a_queue_that_a_change_of_language_began_is_found_again_after_a_purge(
+    outbox: Outbox,
+) -> None:
+    nucleus = seated(outbox, ways("far"))
+    accept(outbox, nucleus)
+    bucket = seated(outbox, ways("far", kind="bucket-bulk"), nucleus)
+    accept(outbox, bucket)
+    after = seated(outbox, ways("far", kind="bucket-bulk"), purged(outbox, bucket))
+    assert after.lanes[0].stream == bucket.lanes[0].stream
+
+
+def test_the_queues_of_an_app_that_may_not_report_have_the_names_of_its_upstreams(
+    outbox: Outbox,
+) -> None:
+    them = ways("mine", kind="homing")
+    before = seated(outbox, [only_way()])
+    accept(outbox, before)
+    heir = seated(outbox, them, before)
+    accept(outbox, heir)
+    lanes = kept_lanes("acme", heir.profile.ways, them, outbox)
+    assert [(lane.way.name, lane.way.upstream, lane.way.kind) for lane in lanes] == [
+        ("mine", "mine", "homing"),
+        ("mine.bucket", "mine", "homing"),
+    ]
+    gone = kept_lanes("acme", heir.profile.ways, ways("other"), outbox)
+    assert [(lane.way.upstream, lane.way.language) for lane in gone] == [
+        ("mine", "nucleus"),
+        ("mine", "bucket"),
+    ]
+    outbox.purge("acme")
+    assert kept_lanes("acme", {}, them, outbox), "the ledger stays to be seen"
+
+
+def test_what_waits_for_an_upstream_that_has_gone_is_among_the_numbers_of_its_app(
+    outbox: Outbox,
+) -> None:
+    before = seated(outbox, ways("mine", kind="homing"))
+    accept(outbox, before)
+    accept(outbox, before)
+    nowhere = seated(outbox, [only_way()], before)
+    account = shown(outbox, nowhere)
+    assert (account.accepted, account.pending, account.balanced) == (4, 4, True)
+
+
+def test_what_was_dropped_with_an_upstream_that_has_gone_stays_lost(outbox: Outbox) -> None:
+    before = seated(outbox, ways("a", "old"))
+    accept(outbox, before)
+    after = seated(outbox, ways("a"), before)
+    assert [sum(outbox.dropping(lane.stream)) for lane in after.forgotten] == [1]
+    for one in (after, seated(outbox, ways("a"), after)):
+        account = shown(outbox, one)
+        assert (account.accepted, account.lost, account.balanced) == (1, {Loss.PURGED: 1}, True)
 
 
 def test_only_an_app_with_several_upstreams_is_counted_by_day(outbox: Outbox) -> None:

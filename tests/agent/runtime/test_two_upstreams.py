@@ -149,6 +149,7 @@ def test_an_upstream_that_was_removed_is_shown_until_it_is_cleared_up(folder: Pa
             async with started(folder, declared(a=a.endpoint)) as here:
                 old = side(here, "old")
                 assert (old.declared, old.pending) == (False, 3)
+                assert app_of(here.core.status()).pending == 3
                 notices = {notice.code for notice in here.core.status().notices}
                 assert "upstream.forgotten.acme.old" in notices
                 with pytest.raises(RequestFault, match="no upstream nobody"):
@@ -158,6 +159,7 @@ def test_an_upstream_that_was_removed_is_shown_until_it_is_cleared_up(folder: Pa
                 status = here.core.status()
                 assert not [n for n in status.notices if n.code.startswith("upstream.forgotten")]
                 assert [one.name for one in app_of(status).upstreams] == ["a"]
+                assert app_of(status).lost == {"purged": 3}
                 assert here.core.outbox.accounts()["acme", "old"].balanced
                 with pytest.raises(RequestFault, match="nothing of acme waits"):
                     await here.controls.ask(DropUpstream(app_id="acme", name="old"))
