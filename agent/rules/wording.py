@@ -61,6 +61,11 @@ def events(number: int) -> str:
     return "1 event" if number == 1 else f"{number:,} events"
 
 
+def some(number: int, one: str) -> str:
+    """Return ``1 line`` or ``1,204 lines``; of a word whose plural ends with an s."""
+    return f"1 {one}" if number == 1 else f"{number:,} {one}s"
+
+
 def span(seconds: float) -> str:
     """Return a length of time in at most two units: ``40 s``, ``12 min``, ``3 d 4 h``."""
     whole = max(0, round(seconds))

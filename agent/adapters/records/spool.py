@@ -2,7 +2,8 @@
 
 Anything may be in it: half a line, a link, a file of another program's. A file is opened without
 following a link and looked at before it is believed; one of somebody else's is left alone. What
-cannot be read as an event is kept aside with the reason, and its neighbours are not.
+cannot be read as an event is told (:mod:`agent.adapters.records.aside`), and its neighbours are
+taken.
 
 A file is *taken* by renaming it, and read after that: a writer that still had it open looks at
 the name after its write and writes again elsewhere. Nothing here knows who may report, or what
@@ -13,7 +14,7 @@ Any thread; it blocks.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -21,28 +22,25 @@ import stat
 import sys
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
-from agent.adapters.machine.private_files import FILE_MODE, OTHERS, make_folder, write_private
+from agent.adapters.machine.private_files import FILE_MODE, OTHERS, make_folder
+from agent.adapters.records.aside import ASIDE, TAKEN, Aside
 from tracking.events import Frame, Limits
 from tracking.nucleus import APP_ID, parse_frame
 
 NAME: Final = re.compile(r"([0-9a-f]{16})-[A-Za-z0-9_-]{8,64}\.ndjson(\.taken)?", re.ASCII)
-TAKEN: Final = ".taken"
-ASIDE: Final = "aside"  #: Folder of what could not be read as an event.
 WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH
 LINE_BYTES: Final = 64 * 1024  #: Twice what an event may have.
 FRAME_EVENTS, FRAME_BYTES = 500, 256 * 1024  #: Handed in together.
 READ_BYTES: Final = 256 * 1024
 UNSETTLED_S: Final = 1.0  #: A file that was written so recently may be in the middle of a line.
 BEGUN_S: Final = 60.0  #: A file without a header is somebody's beginning for so long.
-ASIDE_BYTES: Final = 256 * 1024  #: Of one file's lines that are kept; the others are counted.
-ASIDE_ALL_BYTES, ASIDE_DAYS = 8 * 1024 * 1024, 30
-DAY_S: Final = 86_400.0
+#: A part of an event that every event has; another one's name is the app's own.
+_PART: Final = re.compile(r"data\[\d+\]\.(id|date|type|name|userId|payload)\b")
 _DROPPED: Final = b'\n{"dropped":'
 
 
@@ -62,19 +60,11 @@ class Survey(NamedTuple):
     unreadable: tuple[tuple[Path, str], ...] = ()  #: No spool files, and why.
 
 
-@dataclass(slots=True)
-class Aside:
-    """Lines that are no events, with the reason, up to a bound; beyond it they are counted."""
+class Forgotten(NamedTuple):
+    """What went of an app, and what could not."""
 
-    kept: list[tuple[str, bytes]] = field(default_factory=list)
-    lines: int = 0
-    size: int = 0
-
-    def add(self, why: str, line: bytes) -> None:
-        self.lines += 1
-        if self.size + len(line) <= ASIDE_BYTES:
-            self.size += len(line)
-            self.kept.append((why, line))
+    events: int  #: In the files that went.
+    left: tuple[str, ...]  #: Paths and why; empty if nothing is left.
 
 
 class _Line(msgspec.Struct):
@@ -123,7 +113,7 @@ def survey(folder: Path, now_s: float) -> Survey:
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as exc:
-            strange.append((path, str(exc)))
+            strange.append((path, in_words(exc)))
             continue
         try:
             found = os.fstat(fd)
@@ -184,11 +174,11 @@ class Reader:
     def _read(self) -> Generator[Frame, None, None]:
         fd = _open(self.path)
         try:
-            lines: list[bytes] = []
+            lines: list[tuple[int, bytes]] = []
             size = 0
-            for line in self._lines(fd):
-                if self._is_event(line):
-                    lines.append(line)
+            for number, line in self._lines(fd):
+                if self._is_event(number, line):
+                    lines.append((number, line))
                     size += len(line)
                 if len(lines) >= FRAME_EVENTS or size >= FRAME_BYTES:
                     yield self._frame(lines)
@@ -198,28 +188,29 @@ class Reader:
         finally:
             os.close(fd)
 
-    def _lines(self, fd: int) -> Iterator[bytes]:
-        """Yield whole lines without the header; what is torn or endless goes aside."""
+    def _lines(self, fd: int) -> Iterator[tuple[int, bytes]]:
+        """Yield whole lines with their numbers, but the header; torn or endless ones go aside."""
         tail = b""
         endless = False  # in the middle of a line that is longer than any
-        first = True
+        number = 0  # of the last line that was whole
         while chunk := self._chunk(fd, in_line=bool(tail)):
             *whole, tail = (tail + chunk).split(b"\n")
             for line in whole:
+                number += 1
                 if endless:
                     endless = False
-                elif first:
-                    first = False  # the survey has read the header
+                elif number == 1:
+                    pass  # the survey has read the header
                 elif len(line) > LINE_BYTES:
-                    self.aside.add(f"a line of {len(line)} bytes", line[:LINE_BYTES])
+                    self.aside.add(number, f"a line of {len(line)} bytes", len(line))
                 elif line:
-                    yield line
+                    yield number, line
             if len(tail) > LINE_BYTES:
                 if not endless:
-                    self.aside.add("a line without an end", tail[:LINE_BYTES])
+                    self.aside.add(number + 1, "a line without an end", len(tail))
                 endless, tail = True, b""
         if tail and not endless:
-            self.aside.add("torn: the last line has no end", tail)
+            self.aside.add(number + 1, "torn: the last line has no end", len(tail))
 
     def _chunk(self, fd: int, *, in_line: bool) -> bytes:
         """Read on; at the end of a file in the middle of a line, once more a moment later."""
@@ -229,25 +220,30 @@ class Reader:
             chunk = os.read(fd, READ_BYTES)
         return chunk
 
-    def _is_event(self, line: bytes) -> bool:
-        """Tell whether a line may be joined with others; count or keep it if not."""
+    def _is_event(self, number: int, line: bytes) -> bool:
+        """Tell whether a line may be joined with others; count it if not."""
         try:
             said = _LINE.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            self.aside.add(f"no JSON object: {exc}", line)
+            self.aside.add(number, f"no JSON object: {exc}", len(line))
             return False
         if said.id is not None and said.date is not None:
             return True
         if isinstance(said.dropped, int) and not isinstance(said.dropped, bool):
             self.dropped += max(0, said.dropped)
         elif said.spool is None:  # two writers that began one file wrote two headers
-            self.aside.add("an event needs an id and a date of its own here", line)
+            why = "an event needs an id and a date of its own here"
+            self.aside.add(number, why, len(line))
         return False
 
-    def _frame(self, lines: list[bytes]) -> Frame:
-        frame = parse_frame(b'{"data":[' + b",".join(lines) + b"]}", limits=self.limits)
+    def _frame(self, lines: list[tuple[int, bytes]]) -> Frame:
+        joined = b",".join(line for _, line in lines)
+        frame = parse_frame(b'{"data":[' + joined + b"]}", limits=self.limits)
         for refusal in frame.refused:
-            self.aside.add(str(refusal.fault), lines[max(refusal.index, 0)])
+            number, line = lines[max(refusal.index, 0)]
+            part = _PART.match(refusal.fault.field or "")
+            why = f"its {part[1]} cannot be an event's" if part else "it cannot be an event"
+            self.aside.add(number, why, len(line))
         return frame
 
 
@@ -256,70 +252,40 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def forget(folder: Path, app_id: str) -> int:
-    """Delete all that an app left, also what was kept aside; return how many events that was.
+def in_words(exc: Exception) -> str:
+    """Return why something here cannot be used, for a person."""
+    if not isinstance(exc, OSError) or exc.errno is None:
+        return str(exc)
+    return "it is a link" if exc.errno == errno.ELOOP else os.strerror(exc.errno).lower()
 
-    Raises:
-        OSError: Not all of it could be deleted.
 
+def forget(folder: Path, app_id: str) -> Forgotten:
+    """Delete all that an app left, also what was kept aside, and an empty folder of such a name.
+
+    What cannot be deleted is told and does not keep the others here.
     """
-    events = sum(found.events for found in survey(folder, 0.0).files if found.app_id == app_id)
+    events = {found.path: found.events for found in survey(folder, 0.0).files}
+    gone, left = 0, []
     for place in (folder, folder / ASIDE):
-        with contextlib.suppress(FileNotFoundError):
-            for path in tuple(place.iterdir()):
-                if path.name.removeprefix(".").startswith(prefix(app_id)):
+        try:
+            paths = tuple(place.iterdir())
+        except FileNotFoundError:
+            continue
+        except OSError as exc:
+            left.append(f"{place}: {in_words(exc)}")
+            continue
+        for path in paths:
+            if not path.name.removeprefix(".").startswith(prefix(app_id)):
+                continue
+            try:
+                if path.is_dir() and not path.is_symlink():
+                    path.rmdir()
+                else:
                     path.unlink(missing_ok=True)
-    return events
-
-
-def keep_aside(folder: Path, name: str, aside: Aside) -> Path:
-    """Keep the lines of one file that are no events; return where.
-
-    Written whole under the file's own name, so an import that is repeated writes it again.
-
-    Raises:
-        Fault: It cannot be written.
-
-    """
-    make_folder(folder / ASIDE)
-    kept = [{"why": why, "line": line.decode("utf-8", "replace")} for why, line in aside.kept]
-    rows = [msgspec.json.encode(row) for row in kept]
-    if aside.lines > len(kept):
-        rows.append(msgspec.json.encode({"more": aside.lines - len(kept)}))
-    path = folder / ASIDE / name.removesuffix(TAKEN)
-    write_private(path, b"\n".join(rows) + b"\n")
-    return path
-
-
-def set_aside(folder: Path, path: Path) -> Path:
-    """Move a file that is no spool file out of the way; return where.
-
-    Raises:
-        Fault: There is no place to put it.
-        OSError: It cannot be moved.
-
-    """
-    make_folder(folder / ASIDE)
-    kept = folder / ASIDE / path.name.removesuffix(TAKEN)
-    path.rename(kept)
-    os.utime(kept)  # it lies here from now on, however old it is
-    return kept
-
-
-def prune_aside(folder: Path, now_s: float) -> None:
-    """Delete what has lain aside for 30 days, and the oldest of more than 8 MiB."""
-    found = []
-    with contextlib.suppress(OSError), os.scandir(folder / ASIDE) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                seen = entry.stat(follow_symlinks=False)
-                found.append((seen.st_mtime, seen.st_size, entry.path))
-    total = 0
-    for mtime, size, name in sorted(found, reverse=True):
-        total += size
-        if total > ASIDE_ALL_BYTES or now_s - mtime > ASIDE_DAYS * DAY_S:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
+                gone += events.get(path, 0)
+            except OSError as exc:
+                left.append(f"{path}: {in_words(exc)}")
+    return Forgotten(gone, tuple(left))
 
 
 def _open(path: Path) -> int:

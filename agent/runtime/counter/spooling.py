@@ -17,17 +17,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.adapters.machine.folder_watch import FolderWatch, open_watch
+from agent.adapters.records import aside as aside_folder
 from agent.adapters.records import spool
 from agent.adapters.records.spool import Found, Reader
 from agent.rules.consent import Consent
 from agent.rules.quota import Bucket
+from agent.rules.wording import events as in_words
+from agent.rules.wording import some
 from agent.runtime.counter.desk import Desk
 from agent.runtime.counter.intake import Intake
 from agent.runtime.off_loop import off_loop
@@ -102,6 +106,7 @@ class Spooling:
         self._changed_ns = 0  # the folder's own time at the last look
         self._pending: dict[str, int] = {}  # events of apps that wait for a person
         self._logged: set[str] = set()  # difficulties that last are logged once
+        self._told: dict[str, Path] = {}  # notices of a file, until it is gone
 
     def open(self) -> None:
         """Make the folder, watch it, look."""
@@ -133,7 +138,7 @@ class Spooling:
 
     def _finished(self, names: list[str]) -> None:
         """Look, unless it was our own taking that changed the folder."""
-        if not names or not all(name.endswith(spool.TAKEN) for name in names):
+        if not names or not all(name.endswith(aside_folder.TAKEN) for name in names):
             self.look()
 
     def knocked(self) -> None:
@@ -160,8 +165,9 @@ class Spooling:
         now_s = self.wall_ms() / 1000
         self._late = False
         found = await off_loop(partial(spool.survey, self.folder, now_s), name="spool survey")
+        self._untell({path for path, _ in (*found.strange, *found.unreadable)})
         for path, why in found.strange:
-            self._tell(f"spool.strange.{path.name}", f"{path} was left alone: {why}", "warning")
+            self._tell_of("strange", path, path, f"{path} was left alone: {why}")
         for path, why in found.unreadable:
             self._set_aside(path, why)
         by_app: dict[str, list[Found]] = {}
@@ -172,7 +178,7 @@ class Spooling:
             self.unnote(f"spool.pending.{app_id}")
         await asyncio.gather(*(self._app(app_id, files) for app_id, files in by_app.items()))
         if found.files or found.unreadable:
-            await off_loop(partial(spool.prune_aside, self.folder, now_s), name="spool prune")
+            await off_loop(partial(aside_folder.prune, self.folder, now_s), name="spool prune")
         if not self._late:
             self.unnote("spool.later")
 
@@ -204,7 +210,8 @@ class Spooling:
         self._pending[app_id] = events
         if new > 0:
             self.consents.knock(app_id, new)
-        said = f"{app_id} left {events} events while no agent ran; they wait until you allow it"
+        waits = "it waits" if events == 1 else "they wait"
+        said = f"{app_id} left {in_words(events)} while no agent ran; {waits} until you allow it"
         self.note(f"spool.pending.{app_id}", said, "warning")
 
     def _origin(self) -> Origin:
@@ -217,13 +224,17 @@ class Spooling:
             OSError: Not all of it could be deleted.
 
         """
-        events = await off_loop(partial(spool.forget, self.folder, app_id), name="spool goes")
+        gone = await off_loop(partial(spool.forget, self.folder, app_id), name="spool goes")
         self._pending.pop(app_id, None)
         self.unnote(f"spool.pending.{app_id}")
-        if events:
-            log.info("deleted what an app left that may not report app=%s count=%d", app_id, events)
-            said = f"{events} events that {app_id} left were deleted: it may not report"
+        self._untell()
+        if gone.events:
+            log.info("deleted what an app left unheard app=%s count=%d", app_id, gone.events)
+            were = "was" if gone.events == 1 else "were"
+            said = f"{in_words(gone.events)} that {app_id} left {were} deleted: it may not report"
             self.note(f"spool.denied.{app_id}", said, "info")
+        if gone.left:
+            raise OSError("; ".join(gone.left))
 
     async def _file(self, desk: Desk, file: Found) -> bool:
         """Take one file in; return whether the next may follow."""
@@ -243,10 +254,11 @@ class Spooling:
         except FileNotFoundError:
             return True  # its writer took it back
         except (OSError, Fault) as exc:
-            self._later(f"what {desk.app_id} left cannot be taken in yet: {exc}")
+            why = spool.in_words(exc)
+            self._later(f"what {desk.app_id} left cannot be taken in yet: {why}")
             return False
         except ValueError as exc:  # it changed between the look and the reading
-            self._tell(f"spool.strange.{file.path.name}", f"{file.path}: {exc}", "warning")
+            self._tell_of("strange", file.path, file.path, f"{file.path}: {exc}")
         return True
 
     async def _hand_in(self, desk: Desk, frame: Frame, done: Counter[str]) -> bool:
@@ -287,34 +299,38 @@ class Spooling:
         """
         app_id, aside = desk.app_id, reader.aside
         if aside.lines:
-            kept = spool.keep_aside(self.folder, reader.path.name, aside)
+            kept = aside_folder.keep(self.folder, reader.path.name, aside)
             desk.refused += aside.lines
             log.warning("kept lines of the spool aside app=%s count=%d", app_id, aside.lines)
-            why = aside.kept[0][0] if aside.kept else "too long"
-            said = f"{aside.lines} lines that {app_id} left are no events ({why}): see {kept}"
+            why = aside.kept[0].why
+            are = "is no event" if aside.lines == 1 else "are no events"
+            said = f"{some(aside.lines, 'line')} that {app_id} left {are} ({why}): see {kept}"
             self.note(f"spool.aside.{app_id}", said, "warning")
+            self._told[f"spool.aside.{app_id}"] = kept
         if reader.dropped:
             log.warning("an app had no room in the spool app=%s count=%d", app_id, reader.dropped)
             said = (
-                f"{app_id} dropped {reader.dropped} events while no agent ran: its spool was full"
+                f"{app_id} dropped {in_words(reader.dropped)} while no agent ran:"
+                " its spool was full"
             )
             self.note(f"spool.dropped.{app_id}", said, "warning")
         fresh, known = done["fresh"], done["known"]
         self.taken[app_id] += fresh
         log.info("took in what an app left app=%s count=%d not_new=%d", app_id, fresh, known)
         if self.taken[app_id]:
-            said = (
-                f"{self.taken[app_id]} events that {app_id} left while no agent ran were taken in"
-            )
+            were = "was" if self.taken[app_id] == 1 else "were"
+            taken = in_words(self.taken[app_id])
+            said = f"{taken} that {app_id} left while no agent ran {were} taken in"
             self.note(f"spool.taken.{app_id}", said, "info")
 
     def _set_aside(self, path: Path, why: str) -> None:
         try:
-            kept = spool.set_aside(self.folder, path)
+            kept = aside_folder.set_aside(self.folder, path)
         except (OSError, Fault) as exc:
-            self._tell(f"spool.strange.{path.name}", f"{path} was left alone: {exc}", "warning")
+            said = f"{path} was left alone: {spool.in_words(exc)}"
+            self._tell_of("strange", path, path, said)
             return
-        self._tell(f"spool.unreadable.{path.name}", f"{kept} is no spool file: {why}", "warning")
+        self._tell_of("unreadable", path, kept, f"{kept} is no spool file: {why}")
 
     def _later(self, why: str) -> None:
         """Look again in a while; a full disk says nothing when it has room again."""
@@ -332,6 +348,21 @@ class Spooling:
             self._logged.add(code)
             log.warning("the spool has a difficulty code=%s", code)
         self.note(code, said, severity)
+
+    def _tell_of(self, what: str, path: Path, lies: Path, said: str) -> None:
+        """Say something of a file, for as long as it lies there."""
+        code = f"spool.{what}.{path.name}"
+        self._told[code] = lies
+        self._tell(code, said, "warning")
+
+    def _untell(self, strange: Collection[Path] | None = None) -> None:
+        """Take back what was said of files that are gone, or ``strange`` no more."""
+        for code, path in tuple(self._told.items()):
+            mended = code.startswith("spool.strange.") and strange is not None
+            if (mended and path not in (strange or ())) or not os.path.lexists(path):
+                del self._told[code]
+                self._logged.discard(code)
+                self.unnote(code)
 
 
 def spooling_of(core: Core) -> Spooling:

@@ -151,10 +151,10 @@ class YourData:
         if desk is not None:  # it goes on, as somebody else
             desk.profile, desk.dirty = Profile(ways=desk.profile.ways), True
             core.intake.name(desk)
-        try:
-            await off_loop(partial(spool.forget, core.spooling.folder, app_id), name="spool goes")
-        except OSError as exc:
-            left.append(f"the spool: {exc.strerror}")
+        gone = await off_loop(
+            partial(spool.forget, core.spooling.folder, app_id), name="spool goes"
+        )
+        left += [f"the spool: {what}" for what in gone.left]
         try:
             await core.linting.forget_app(app_id)
         except Fault as fault:

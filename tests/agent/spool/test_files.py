@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spools import header, lines, put
 
-from agent.adapters.records import spool
+from agent.adapters.records import aside, spool
 from agent.adapters.records.spool import Reader
 from tracking.events import Limits
 
@@ -61,9 +61,9 @@ def test_a_torn_last_line_is_kept_aside_and_its_neighbours_are_read(folder: Path
     os.utime(path, (1000, 1000))
     reader, numbers, _ = read(path)
     assert numbers == list(range(5))
-    ((why, line),) = reader.aside.kept
+    ((number, why, size),) = reader.aside.kept
     assert why.startswith("torn")
-    assert line == lines([5])[:-20]
+    assert (number, size) == (7, len(lines([5])) - 20)
     assert spool.survey(folder, later()).files[0].events == 5
 
 
@@ -120,9 +120,35 @@ def test_a_line_that_is_no_event_goes_aside_with_the_reason(
     path = put(folder, header() + lines([0]) + line + b"\n" + lines([1]))
     reader, numbers, _ = read(path)
     assert numbers == [0, 1]
-    ((said, kept),) = reader.aside.kept
+    ((number, said, size),) = reader.aside.kept
     assert why in said
-    assert line.startswith(kept)
+    assert (number, 0 < size <= len(line)) == (3, True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"id":"a","email":"%s"}',
+        '{"id":"a","email":"%s"',
+        '{"id":"a","date":"2026","name":"x","payload":"%s"}',
+        '{"id":"a","date":"2026","name":"x","userId":["%s"]}',
+        '{"id":"a","date":"2026","name":"x","payload":{"%s":1e999}}',
+        '{"id":"a","date":"2026","name":"x","payload":{},"%s":1,"%s":2}',
+    ],
+)
+def test_what_is_kept_aside_says_where_and_why_and_nothing_of_the_line(
+    folder: Path, line: str
+) -> None:
+    """No rule of redaction has seen it (docs/redaction.md)."""
+    secret = "canary@example.org"
+    bad = line.replace("%s", secret).encode()
+    path = put(folder, header() + lines([0]) + bad + b"\n" + lines([1]))
+    reader, _, _ = read(path)
+    kept = aside.keep(folder, path.name, reader.aside).read_text()
+    told = [json.loads(row) for row in kept.splitlines()]
+    assert [(row["line"], row["bytes"]) for row in told] == [(3, len(bad))]
+    assert all(row["why"] for row in told)
+    assert secret not in kept
 
 
 def test_what_a_writer_dropped_is_summed_and_is_no_event(folder: Path) -> None:
@@ -135,13 +161,13 @@ def test_what_a_writer_dropped_is_summed_and_is_no_event(folder: Path) -> None:
 
 
 def test_ever_so_many_bad_lines_are_kept_up_to_a_bound_and_counted_beyond(folder: Path) -> None:
-    path = put(folder, header() + (b"x" * 1000 + b"\n") * 1000)
+    path = put(folder, header() + (b"x" * 100 + b"\n") * 3000)
     reader, _, _ = read(path)
-    kept = spool.keep_aside(folder, path.name, reader.aside)
+    kept = aside.keep(folder, path.name, reader.aside)
     assert kept.stat().st_size < 300 * 1024
     assert kept.stat().st_mode & 0o777 == 0o600
     rows = [json.loads(row) for row in kept.read_text().splitlines()]
-    assert rows[-1] == {"more": 1000 - len(rows) + 1}
+    assert (rows[0]["line"], len(rows), rows[-1]) == (2, 1001, {"more": 2000})
 
 
 @pytest.mark.parametrize(
@@ -165,7 +191,7 @@ def test_a_file_without_a_right_header_is_no_spool_file(
     ((found, said),) = survey.unreadable
     assert (found, survey.files) == (path, ())
     assert why in said
-    kept = spool.set_aside(folder, path)
+    kept = aside.set_aside(folder, path)
     assert kept.parent == folder / "aside"
     assert spool.survey(folder, later()) == spool.Survey()
 
@@ -234,21 +260,37 @@ def test_what_an_app_left_can_be_forgotten_all_of_it_and_nothing_else(folder: Pa
     bad = put(folder, header() + lines(range(10, 15)) + b"bad\n", taken=True)
     other = put(folder, header("other") + lines([0]), app_id="other")
     reader, _, _ = read(bad)
-    spool.keep_aside(folder, bad.name, reader.aside)
+    aside.keep(folder, bad.name, reader.aside)
     (folder / f".{bad.name}").write_bytes(b"begun")
-    assert spool.forget(folder, "acme") == 16, "the bad line counts as one that was left"
+    assert spool.forget(folder, "acme") == (16, ()), "the bad line counts as one that was left"
     assert sorted(path.name for path in folder.rglob("*")) == sorted(["aside", other.name])
 
 
+def test_what_cannot_be_deleted_is_told_and_keeps_no_other_file_here(folder: Path) -> None:
+    own = spool.prefix("acme")
+    (folder / f"{own}00000000.ndjson").mkdir()
+    full = folder / f"{own}00000001.ndjson"
+    (full / "inside").mkdir(parents=True)
+    put(folder, header() + lines(range(3)))
+    bad = put(folder, header() + b"bad\n")
+    aside.set_aside(folder, bad)
+    gone = spool.forget(folder, "acme")
+    assert gone.events == 3
+    (left,) = gone.left
+    assert left.startswith(f"{full}: ")
+    assert "Errno" not in left
+    assert sorted(path.name for path in folder.rglob("*")) == sorted(["aside", full.name, "inside"])
+
+
 def test_what_lies_aside_goes_after_a_month_and_the_oldest_of_too_much(folder: Path) -> None:
-    aside = folder / "aside"
-    aside.mkdir(mode=0o700)
+    kept = folder / "aside"
+    kept.mkdir(mode=0o700)
     now_s = time.time()
     for name, age_days, size in (("old", 31, 10), ("new", 1, 5_000_000), ("older", 2, 5_000_000)):
-        (aside / name).write_bytes(b"x" * size)
-        os.utime(aside / name, (now_s - age_days * 86_400,) * 2)
-    spool.prune_aside(folder, now_s)
-    assert [path.name for path in aside.iterdir()] == ["new"]
+        (kept / name).write_bytes(b"x" * size)
+        os.utime(kept / name, (now_s - age_days * 86_400,) * 2)
+    aside.prune(folder, now_s)
+    assert [path.name for path in kept.iterdir()] == ["new"]
 
 
 @given(st.binary(max_size=3000), st.integers(0, 20))

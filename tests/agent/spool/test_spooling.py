@@ -65,7 +65,7 @@ async def test_what_was_left_is_taken_in_at_the_start_in_order(home: Path, folde
         assert bodies[0]["type"] == "init"
         assert [body["payload"]["n"] for body in bodies[1:]] == list(range(1200))
         assert {body["date"] for body in bodies[1:]} == {"2026-11-21T01:34:28.124Z"}
-        said = "1200 events that acme left while no agent ran were taken in"
+        said = "1,200 events that acme left while no agent ran were taken in"
         assert notices(one)["spool.taken.acme"] == said
 
 
@@ -244,12 +244,8 @@ async def test_lines_that_are_no_events_and_drops_are_told_and_the_rest_is_taken
             "2 lines that acme left are no events (an event needs an id and a date of its own"
             f" here): see {aside / path.name}"
         )
-        assert [
-            json.loads(row)["line"] for row in (aside / path.name).read_text().splitlines()
-        ] == [
-            '{"id":1}',
-            torn.decode(),
-        ]
+        rows = [json.loads(row) for row in (aside / path.name).read_text().splitlines()]
+        assert [(row["line"], row["bytes"]) for row in rows] == [(5, 8), (7, len(torn))]
         assert notices(one)["spool.dropped.acme"] == (
             "acme dropped 12 events while no agent ran: its spool was full"
         )
@@ -268,8 +264,42 @@ async def test_files_that_are_not_to_be_touched_are_told(
     link.symlink_to(tmp_path / "elsewhere")
     async with running(home, acme=NOWHERE) as one:
         await until(lambda: f"spool.strange.{link.name}" in notices(one))
+        assert notices(one)[f"spool.strange.{link.name}"] == f"{link} was left alone: it is a link"
         assert link.is_symlink()
         assert stored(one) == Counter()
+
+
+@on_a_loop
+async def test_a_denial_takes_back_what_was_said_of_the_files_that_it_deleted(
+    home: Path, folder: Path, tmp_path: Path, expected_warnings: Callable[..., None]
+) -> None:
+    expected_warnings("agent.spool")
+    link = folder / f"{spool.prefix('acme')}0123456789abcdef.ndjson"
+    link.symlink_to(tmp_path / "elsewhere")
+    os.utime(put(folder, b"something else\n"), (1000, 1000))
+    put(folder, header() + b"{}\n" + lines([0]))
+    async with running(home, acme=NOWHERE) as one:
+        said = "1 line that acme left is no event"
+        await until(lambda: notices(one).get("spool.aside.acme", "").startswith(said))
+        assert notices(one)["spool.taken.acme"].startswith("1 event that acme left")
+        assert sum(code.startswith(("spool.strange", "spool.unread")) for code in notices(one)) == 2
+        await one.controls.ask(DenyApp(app_id="acme"))
+        told = {code for code in notices(one) if code.startswith("spool.")}
+        assert told <= {"spool.denied.acme", "spool.taken.acme"}
+
+
+@on_a_loop
+async def test_a_strange_file_is_spoken_of_until_somebody_takes_it_away(
+    home: Path, folder: Path, tmp_path: Path, expected_warnings: Callable[..., None]
+) -> None:
+    expected_warnings("agent.spool")
+    link = folder / f"{spool.prefix('acme')}0123456789abcdef.ndjson"
+    link.symlink_to(tmp_path / "elsewhere")
+    async with running(home, acme=NOWHERE) as one:
+        await until(lambda: f"spool.strange.{link.name}" in notices(one))
+        link.unlink()
+        one.core.spooling.look()
+        await until(lambda: f"spool.strange.{link.name}" not in notices(one))
 
 
 @on_a_loop
