@@ -24,6 +24,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from agent.adapters.machine.kernel_watch import KernelWatch
+
 log = logging.getLogger("agent.clock")
 
 TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET = 1, 2  # linux/timerfd.h
@@ -63,7 +65,7 @@ def open_timer() -> int | None:
     return fd
 
 
-class ClockWatch:
+class ClockWatch(KernelWatch):
     """Calls back when the wall clock jumped.
 
     Args:
@@ -82,30 +84,13 @@ class ClockWatch:
         *,
         read: Read = os.read,
     ) -> None:
-        self._loop = loop
         self._jumped = jumped
-        self._fd = fd
         self._read = read
-        if fd is not None:
-            loop.add_reader(fd, self._ready)
+        super().__init__(loop, fd)
 
-    @property
-    def watching(self) -> bool:
-        """Whether a jump will be noticed."""
-        return self._fd is not None
-
-    def close(self) -> None:
-        """Watch no longer; twice is harmless."""
-        if self._fd is not None:
-            self._loop.remove_reader(self._fd)
-            os.close(self._fd)
-            self._fd = None
-
-    def _ready(self) -> None:
-        if self._fd is None:
-            return
+    def _read_from(self, fd: int) -> None:
         try:
-            self._read(self._fd, COUNT_BYTES)
+            self._read(fd, COUNT_BYTES)
         except BlockingIOError:
             return
         except OSError as exc:

@@ -18,6 +18,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.adapters.machine.kernel_watch import KernelWatch
+
 IN_CLOSE_WRITE, IN_MOVED_TO, IN_ONLYDIR = 0x8, 0x80, 0x0100_0000  # linux/inotify.h
 IN_Q_OVERFLOW = 0x4000
 HEAD = struct.Struct("iIII")  #: Watch, mask, cookie, length of the name that follows.
@@ -42,7 +44,7 @@ def open_watch(folder: Path) -> int | None:
     return fd
 
 
-class FolderWatch:
+class FolderWatch(KernelWatch):
     """Calls back when files of a folder were finished; several at once are one call.
 
     Args:
@@ -58,29 +60,12 @@ class FolderWatch:
         finished: Callable[[list[str]], None],
         fd: int | None,
     ) -> None:
-        self._loop = loop
         self._finished = finished
-        self._fd = fd
-        if fd is not None:
-            loop.add_reader(fd, self._ready)
+        super().__init__(loop, fd)
 
-    @property
-    def watching(self) -> bool:
-        """Whether a finished file will be noticed."""
-        return self._fd is not None
-
-    def close(self) -> None:
-        """Watch no longer; twice is harmless."""
-        if self._fd is not None:
-            self._loop.remove_reader(self._fd)
-            os.close(self._fd)
-            self._fd = None
-
-    def _ready(self) -> None:
-        if self._fd is None:
-            return
+    def _read_from(self, fd: int) -> None:
         try:
-            news = os.read(self._fd, NEWS_BYTES)
+            news = os.read(fd, NEWS_BYTES)
         except BlockingIOError:
             return
         except OSError:
