@@ -35,6 +35,7 @@ from agent.rules.sentence import sentence
 from agent.rules.stamp import MachineFacts
 from agent.rules.stillness import stillness
 from agent.runtime.counter.desk import Desk, Lane
+from agent.runtime.counter.profile import Today
 from agent.runtime.counter.totals import by_upstream, shown
 from agent.runtime.counts import Counts
 from agent.runtime.people.consents import Consents
@@ -68,6 +69,7 @@ class Board:
     strangers_go_to: str = ""
     delivered_today: int = 0
     today: str = ""
+    recalled: set[str] = field(default_factory=set)
 
     def note(self, notice: Notice) -> None:
         """Show a notice until it is taken back; a repeated one keeps its first time."""
@@ -89,6 +91,12 @@ class Board:
         if day != self.today:
             self.today, self.delivered_today = day, 0
         self.delivered_today += count
+
+    def recall(self, app_id: str, today: Today, delivered: int, now_ms: int) -> None:
+        """Count what an app delivered today before this start of the agent, once."""
+        if app_id not in self.recalled and today.day == self.day(now_ms):
+            self.delivered(max(0, delivered - today.before), now_ms)
+        self.recalled.add(app_id)
 
 
 def snapshot(

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from agent.adapters.outbox.outbox import Outbox
 from agent.runtime.counter.desk import Desk
 from agent.runtime.counter.intake import Intake
-from agent.runtime.counter.profile import PROFILE
+from agent.runtime.counter.profile import PROFILE, Today
 from agent.runtime.counter.totals import totals
 from agent.runtime.counts import Counts
 from agent.runtime.report import Board
@@ -169,6 +169,7 @@ class Commits:
             self._settle_timer.cancel()
             self._settle_timer = None
         owing = [way for way in self.departures.ways.values() if way.owes]
+        self._begin_day(owing)
         dirty = [desk for desk in self.desks.values() if desk.dirty and desk.is_open]
         settled = Settled(before=self._delivered(owing))
 
@@ -206,6 +207,13 @@ class Commits:
         if written.accepted or owing:
             self.board.unnote("storage")
             self.watchers.changed()
+
+    def _begin_day(self, owing: Iterable[Leaving]) -> None:
+        """Keep what these apps had delivered before today's first delivery."""
+        day = self.board.day(self.wall_ms()) if owing else ""
+        for desk in {way.desk.app_id: way.desk for way in owing}.values():
+            if desk.profile.today.day != day:
+                desk.change(today=Today(day=day, before=totals(self.outbox, desk).delivered))
 
     def _delivered(self, owing: Iterable[Leaving]) -> int:
         """Return how many events every far end of their app has, of the apps of these ways."""

@@ -36,6 +36,19 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mark: str = ""
 
 
+class Today(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Since when an app's deliveries are those of today.
+
+    Attributes:
+        day: ``2026-11-21``, the person's own, on which something was last delivered.
+        before: What the app's ledger had delivered by then.
+
+    """
+
+    day: str = ""
+    before: int = 0
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of an app for ever.
 
@@ -45,6 +58,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         recent: Session ids used before, newest last.
         user_id: The last user the app named, told in an ``init`` of ours.
         ways: What is kept of each way out, by its name.
+        today: Changed with a day's first delivery, so that a restart still knows the day's number.
         form: As in :class:`Kept`, of the one way that an app had in older files.
         hold: Likewise.
 
@@ -55,6 +69,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     recent: tuple[int, ...] = ()
     user_id: str | None = None
     ways: dict[str, Kept] = {}
+    today: Today = Today()
     form: str = ""
     hold: Hold | None = None
 

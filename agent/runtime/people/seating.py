@@ -27,6 +27,7 @@ from agent.runtime.counter.lanes import (
     left_behind,
 )
 from agent.runtime.counter.profile import PROFILE, Profile
+from agent.runtime.counter.totals import totals
 from agent.runtime.off_loop import off_loop
 from agent.runtime.people.consents import Consents
 from agent.runtime.report import Board
@@ -223,6 +224,12 @@ class Seating:
             desk.speaks = frozenset(app.speaks)
         desk.lanes = lanes_of(desk, self.ways_of(desk.app_id), self.outbox)
         self._note_forgotten_ways(desk)
+        self.board.recall(
+            desk.app_id,
+            desk.profile.today,
+            totals(self.outbox, desk).delivered,
+            self.consents.wall_ms(),
+        )
         self.intake.name(desk)  # now, because a keyring may take its time
 
     def _send_off(self, desk: Desk) -> None:

@@ -272,3 +272,31 @@ def test_an_app_with_one_upstream_has_nothing_to_compare(folder: Path) -> None:
                 await here.controls.ask(CompareUpstreams(app_id="stranger"))
 
     asyncio.run(story())
+
+
+def test_what_was_delivered_today_is_known_after_a_restart_and_not_tomorrow(folder: Path) -> None:
+    async def story() -> None:
+        clocks = Clocks()
+        async with far_end() as a, far_end() as b:
+            written = declared(a=a.endpoint, b=b.endpoint)
+            async with started(folder, written, clocks) as here:
+                await here.report("one", "two")
+                await until(lambda: here.core.board.delivered_today == 3)
+            async with started(folder, written, clocks) as here:
+                assert here.core.board.delivered_today == 3
+                await here.report("three")
+                await until(lambda: app_of(here.core.status()).pending == 0)
+                assert here.core.board.delivered_today > 3
+                known = here.core.board.delivered_today
+            async with started(folder, written, clocks) as here:
+                assert here.core.board.delivered_today == known
+            clocks.wall_ahead_s += 86_400
+            async with started(folder, written, clocks) as here:
+                assert here.core.board.delivered_today == 0
+                await here.report("four")
+                await until(lambda: app_of(here.core.status()).pending == 0)
+                known = here.core.board.delivered_today
+            async with started(folder, written, clocks) as here:
+                assert 0 < here.core.board.delivered_today == known < 4
+
+    asyncio.run(story())
