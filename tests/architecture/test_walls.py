@@ -74,6 +74,7 @@ POSTS = {  # library: (where it may be imported, why only there)
             "agent/adapters/links/http_link.py",
             "agent/adapters/machine/secrets.py",
             "agent/adapters/roads/atlas.py",
+            "agent/adapters/roads/names.py",
             "agent/adapters/roads/pac.py",
             "agent/adapters/machine/system_keyring.py",
             "homing/tray.py",

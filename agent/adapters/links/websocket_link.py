@@ -38,9 +38,10 @@ import websocket
 from agent.adapters.links.http_wire import peer_of
 from agent.adapters.links.websocket_wire import BINARY, PING, PONG, TEXT, Frames, Wire
 from agent.adapters.roads.atlas import Atlas
+from agent.adapters.roads.names import beside
 from agent.adapters.roads.patience import Abandoned, Patience, drain, ready_of, words
 from agent.adapters.roads.patience import as_fault as road_fault
-from agent.adapters.roads.road import Place, Resolve, look_up, open_road
+from agent.adapters.roads.road import Resolve, look_up, open_road
 from agent.adapters.roads.tls import client_context
 from agent.rules.endpoints import parse_address
 from agent.rules.notices import Heard, Lost, Notice, Opened, Received
@@ -258,7 +259,11 @@ class WebSocketLink:
         patience = Patience(self._dial_s, self._wake_out, lambda: self._given_up(dial), note)
         address = parse_address(url)
         sock = open_road(
-            address, patience, context=self._tls, resolve=self._look_up, atlas=self._atlas
+            address,
+            patience,
+            context=self._tls,
+            resolve=beside(self._resolve, self._wake, self.name),
+            atlas=self._atlas,
         )
         self.peer = peer_of(sock)
         self._wire = Wire(url, sock, patience, read_s=self._read_s, send_s=self._send_s)
@@ -269,25 +274,6 @@ class WebSocketLink:
         if self._context is None:
             self._context = client_context(self._ca_file)
         return self._context
-
-    def _look_up(self, host: str, port: int, patience: Patience) -> list[Place]:
-        """Ask the resolver on a thread of its own, because it cannot be interrupted."""
-        answers: list[list[Place] | Exception] = []
-
-        def ask() -> None:
-            try:
-                answers.append(self._resolve(host, port, patience))
-            except Exception as exc:
-                answers.append(exc)
-            self._wake()
-
-        threading.Thread(target=ask, name=f"names {self.name}", daemon=True).start()
-        while not answers:
-            patience.wait(None)
-        answer = answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
     def _turn(self, wire: Wire) -> None:
         """Sleep until something happens, then read and write what can be."""
