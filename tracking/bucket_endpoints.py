@@ -364,8 +364,9 @@ def _failed(fault: Fault) -> _Refused:
     if isinstance(fault, OverQuota):
         wait = str(max(1, math.ceil(fault.retry_after_s)))
         return _Refused(503, bucket.UNKNOWN_ERROR, str(fault), Retry_After=wait)
-    if isinstance(fault, RequestFault) and fault.status == 403:  # nobody allowed the app yet
-        return _Refused(403, bucket.INVALID_API_KEY, str(fault))
+    if isinstance(fault, RequestFault) and fault.status == 403:  # it is not allowed, or not so
+        why = f"{fault}. {fault.advice}" if fault.advice else str(fault)
+        return _Refused(403, bucket.INVALID_API_KEY, why)
     if isinstance(fault, RequestFault):
         return _Refused(400, bucket.BODY_VALIDATION_FAILED, str(fault), (str(fault),))
     return _Refused(500, bucket.UNKNOWN_ERROR, str(fault))

@@ -196,6 +196,7 @@ class Core:
             fairness=fairness_of(self),
             screening=screening_of(self),
             passing_device=_passing_device if per_session else None,
+            changed=self.watchers.changed,
         )
         naming.intake = self.intake
         self.departures = Departures(

@@ -37,6 +37,7 @@ from agent.rules.stillness import stillness
 from agent.runtime.counter.desk import Desk, Lane
 from agent.runtime.counter.profile import Today
 from agent.runtime.counter.totals import by_upstream, shown
+from agent.runtime.counter.unspoken import notices_of
 from agent.runtime.counts import Counts
 from agent.runtime.people.consents import Consents
 from agent.runtime.ways.leaving import Leaving
@@ -126,7 +127,7 @@ def snapshot(
     held = sum(upstream.pending for app in apps for upstream in app.upstreams)
     full_in_s, drained_in_s = counts.forecast(now_ms, events=held, max_events=board.max_events)
     oldest = [app.oldest_pending_ms for app in apps if app.oldest_pending_ms is not None]
-    notices = tuple(board.notices.values())
+    notices = (*board.notices.values(), *notices_of(desks.values()))
     still = None
     if not any(notice.severity == "error" for notice in notices):
         still = stillness(

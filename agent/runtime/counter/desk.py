@@ -47,6 +47,7 @@ class Desk:
         dirty: The profile differs from the one on disk.
         written_ms: When the profile was last written.
         dropped: Events that were acknowledged and not kept, because a person said no.
+        unspoken: Language that it reported in and may not → when first, Unix milliseconds.
 
     """
 
@@ -70,6 +71,7 @@ class Desk:
     refused: int = 0
     dropped: int = 0
     marks: int = 0
+    unspoken: dict[Language, int] = field(default_factory=dict)
 
     def rule(self, ruling: Ruling) -> None:
         """Take up what it may do from now on."""

@@ -33,6 +33,7 @@ from agent.runtime.counter.fairness import Fairness
 from agent.runtime.counter.letter import Letter, Reply
 from agent.runtime.counter.profile import PROFILE
 from agent.runtime.counter.screening import Screening
+from agent.runtime.counter.unspoken import Tongues, to_write
 from agent.runtime.counter.waiting import Streams
 from tracking.bucket import Batch
 from tracking.endpoints import Origin, Receipt
@@ -72,6 +73,7 @@ class Intake:
         fairness: Says who has to wait.
         screening: Takes away what is not to be kept.
         passing_device: A new deviceId for each session, if the person wants it so.
+        changed: Hears that the status has something new to say.
 
     """
 
@@ -91,6 +93,7 @@ class Intake:
         fairness: Fairness | None = None,
         screening: Screening | None = None,
         passing_device: Callable[[], str] | None = None,
+        changed: Callable[[], None] | None = None,
     ) -> None:
         self.outbox = outbox
         self.fairness = fairness or Fairness()
@@ -101,6 +104,8 @@ class Intake:
         self.mono_s = mono_s
         self.plan = plan
         self.identify = identify
+        self.changed = changed
+        self.tongues = Tongues()
         self.drafting = Drafting(
             outbox=outbox,
             facts=facts,
@@ -184,6 +189,7 @@ class Intake:
             if turned.fault is None:
                 letter.reply(turned)  # acknowledged and dropped, no row (SECURITY, decision 3)
             else:
+                self.tongues.heard(letter.app_id, language)
                 letter.refuse(turned.fault)
             return
         if not count:
@@ -191,7 +197,7 @@ class Intake:
             return
         desk = self.desks[letter.app_id]
         if language not in desk.speaks:
-            letter.refuse(_not_spoken(desk, language))
+            letter.refuse(self._not_spoken(desk, language, count))
             return
         fault = self.fairness.ask(desk, letter.count, self.mono_s(), bucket)
         if fault is not None:
@@ -209,6 +215,20 @@ class Intake:
         if not self.waiting:
             self.plan()
         self.waiting.append((desk, letter))
+
+    def _not_spoken(self, desk: Desk, language: Language, count: int) -> RequestFault:
+        """Count what is refused for its language, so that a person hears of it too."""
+        desk.refused += count
+        if language not in desk.unspoken:
+            desk.unspoken[language] = self.wall_ms()
+            if self.changed is not None:
+                self.changed()
+        return RequestFault(
+            f"the app {desk.app_id} may not report in the words of {language.capitalize()}",
+            status=403,
+            field="appId",
+            advice=to_write(desk, (language,)),
+        )
 
     def _queue(self, letters: list[tuple[Desk, Letter]]) -> None:
         if letters and not self.waiting:
@@ -353,13 +373,3 @@ class Intake:
 
 def _stopping() -> AgentGone:
     return AgentGone("the agent is stopping", advice="Keep the events and come back.")
-
-
-def _not_spoken(desk: Desk, language: Language) -> RequestFault:
-    spoken = ", ".join(f'"{one}"' for one in sorted({*desk.speaks, language}))
-    return RequestFault(
-        f"the app {desk.app_id} may not report in the words of {language.capitalize()}",
-        status=403,
-        field="appId",
-        advice=f'Write speaks = [{spoken}] beneath id = "{desk.app_id}" in homing.toml.',
-    )

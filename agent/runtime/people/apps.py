@@ -130,7 +130,8 @@ class Apps:
             before = consents.answers.apps.get(app_id)
             name = asked.name.strip() or ("" if before is None else before.name)
             consents.said(app_id, Answer(verdict="allowed", since_ms=self._now(), name=name))
-            return self._outcome(app_id, note=self._after_allowing(app_id))
+            remark = self.core.intake.tongues.remark(app_id, self.core.desks.get(app_id))
+            return self._outcome(app_id, note=self._after_allowing(app_id) + remark)
 
     async def deny(self, asked: DenyApp) -> Outcome:
         """Drop what an app reports, and delete what is kept of it.
