@@ -5,6 +5,8 @@
     └── Fault              the world's doing; expected, named, fit to show a person
         ├── SettingsFault  a file, variable or flag says something impossible; exit 78
         ├── SecretFault    the OS keyring is locked, absent, or refused us
+        │   ├── NoKey      nobody gave an upstream its key, or what was given is none
+        │   └── BadFile    the file that holds a secret is not there, or holds none
         ├── StorageFault   the disk is read-only, or not ours to write
         │   ├── DiskFull   no room; nothing was stored, deletions still work
         │   └── Damaged    what was read is not what was written
@@ -62,6 +64,14 @@ class SettingsFault(Fault):
 
 class SecretFault(Fault):
     code = "secret"
+
+
+class NoKey(SecretFault):
+    code = "secret.key"
+
+
+class BadFile(SecretFault):
+    code = "secret.file"
 
 
 class StorageFault(Fault):

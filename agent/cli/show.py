@@ -126,7 +126,7 @@ def _print_links(links: Sequence[LinkStatus], now_ms: int, shell: Shell) -> None
             link.app_id,
             _far_end(link, links),
             link.state,
-            span((now_ms - link.since_ms) / 1000),
+            span((now_ms - link.since_ms) / 1000) if link.since_ms else "",
             "" if link.latency_ms is None else f"{link.latency_ms:.0f} ms",
             "" if link.last_ack_ms is None else f"{span((now_ms - link.last_ack_ms) / 1000)} ago",
             link.reason or link.note,

@@ -244,7 +244,7 @@ def _link(link: LinkStatus, links: Sequence[LinkStatus], now_ms: int) -> list[Te
     name = f"{visible(link.upstream, 40)} " if several and link.upstream else ""
     first = Text.assemble(
         (link.state, LINK_LOOK.get(link.state, "")),
-        f" {span((now_ms - link.since_ms) / 1000)} ",
+        f" {span((now_ms - link.since_ms) / 1000)} " if link.since_ms else " ",
         (f"{visible(link.app_id, 40)} → {name}{visible(link.endpoint)}", QUIET),
     )
     latency = "no answer yet" if link.latency_ms is None else f"latency {link.latency_ms:.0f} ms"

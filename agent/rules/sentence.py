@@ -178,10 +178,14 @@ def _paused(halt: Halt, kept: str, now_ms: int, zone: tzinfo) -> Words:
     )
 
 
+def _over_http(road: Road) -> bool:
+    """Tell whether Bucket is spoken there: with a key, and over HTTP."""
+    return road.kind.startswith("bucket") or road.upstream.endswith(BUCKET_WAY)
+
+
 def _unused(road: Road) -> bool:
     """Tell whether a way had nothing to send yet: over HTTP there is no connection until then."""
-    http = road.kind.startswith("bucket") or road.upstream.endswith(BUCKET_WAY)
-    return http and road.state == "idle" and not road.code
+    return _over_http(road) and road.state == "idle" and not road.code
 
 
 def _at(road: Road, roads: Sequence[Road]) -> str:
@@ -196,8 +200,17 @@ def _well(roads: Sequence[Road]) -> str:
     return f"{live} of {len(roads)} connected." if live else ""
 
 
+def key_command(road: Road) -> str:
+    """Return the command that gives an upstream its key; empty if it needs none."""
+    if not _over_http(road):
+        return ""
+    name = road.upstream.removesuffix(BUCKET_WAY)
+    return f"homing upstreams key {visible(road.app_id, 80)} {visible(name, 80)}"
+
+
 def _parked(roads: Sequence[Road], all_roads: Sequence[Road], kept: str) -> Words:
     worst = min(roads, key=lambda road: road.since_ms)
+    down = [road for road in all_roads if road in roads or (road.code and road.state != "live")]
     at = _at(worst, all_roads)
     reason = visible(worst.reason) or "no reason was given"
     if worst.code == "link.portal":
@@ -207,16 +220,20 @@ def _parked(roads: Sequence[Road], all_roads: Sequence[Road], kept: str) -> Word
     elif worst.code == "link.unproven":
         head = f"Not sent{at}: the far end did not prove who it is ({reason.rstrip('.')})."
         step = "Check the address and its certificate."
+    elif worst.code == "secret.key":
+        head, step = f"Not sent{at}: {reason}", f"Run `{key_command(worst)}`."
     elif worst.code == "secret":
         head, step = f"Waiting for your keyring{at}: {reason}", "Unlock it, then Retry."
     elif worst.code.startswith("link.refused"):
         head, step = f"Refused{at}: {reason}", "Check the app id, then Retry."
+        if key := key_command(worst):
+            step = f"Check its address and its key (`{key}`), then Retry."
     else:
         head, step = f"Stopped{at}: {reason}", "Put that right, then Retry."
     return Words(
         state="attention",
         text=_join(
-            sentence_end(head), _well(all_roads) if at else "", _others(roads, worst), kept, step
+            sentence_end(head), _well(all_roads) if at else "", _others(down, worst), kept, step
         ),
         code=worst.code,
         reason=reason,

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from agent.door import Check
+from agent.rules.sentence import key_command
 from agent.runtime.core import Core
 from agent.runtime.loopback.gateway_door import examined
 from agent.runtime.off_loop import off_loop
@@ -150,7 +151,9 @@ def _links(core: Core) -> Iterator[Check]:
                 title=title,
                 verdict="error" if link.state == "parked" else "warning",
                 evidence=f"{link.endpoint}: {link.state}. {link.reason}".strip(),
-                repair="Run `homing doctor network` for the hop that fails, then `homing retry`.",
+                repair=f"Run `{key_command(link)}`."
+                if link.code == "secret.key"
+                else "Run `homing doctor network` for the hop that fails, then `homing retry`.",
             )
 
 

@@ -26,7 +26,7 @@ from agent.adapters.machine.private_files import read_private, write_private
 from agent.adapters.machine.system_keyring import Keyring, NoKeyring
 from agent.rules.endpoints import parse_address
 from agent.rules.identity import KEY_BYTES
-from tracking.errors import SecretFault, SettingsFault, StorageFault
+from tracking.errors import BadFile, SecretFault, SettingsFault, StorageFault
 
 DEVICE_KEY = "device-key"
 APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  #: Fit to be part of a file's name (threat row 33).
@@ -217,7 +217,7 @@ class Secrets:
             text = _read_token(file)
             if text is None:
                 setting = "token_file" if what == "data" else "key_file"
-                raise SecretFault(
+                raise BadFile(
                     f"the file {file} does not exist, which {setting} names",
                     advice=f"Put it there, or clear {setting}.",
                 )
@@ -304,12 +304,12 @@ def _read_token(path: Path) -> str | None:
     try:
         raw = read_private(path, shared=True)
     except (SettingsFault, StorageFault) as fault:
-        raise SecretFault(f"the token file: {fault}", advice=fault.advice) from fault
+        raise BadFile(f"the token file: {fault}", advice=fault.advice) from fault
     if raw is None:
         return None
     text = raw.strip()
     if not text or len(text) > 4096 or not re.fullmatch(rb"[\x21-\x7e]+", text):
-        raise SecretFault(f"the token file {path} holds no token: one line of text was expected")
+        raise BadFile(f"the token file {path} holds no token: one line of text was expected")
     return text.decode("ascii")
 
 

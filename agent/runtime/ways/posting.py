@@ -39,7 +39,7 @@ from agent.runtime.counter.desk import Desk
 from agent.runtime.ways.leaving import REFUSED, Condemned, Dock, Owed, Post
 from agent.runtime.ways.standing import Standing
 from agent.runtime.ways.wire_notes import WireNotes
-from tracking.errors import Refused, SecretFault, StorageFault
+from tracking.errors import NoKey, Refused, StorageFault
 
 log = logging.getLogger("agent.posting")
 
@@ -353,12 +353,12 @@ def make_posting(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> P
         file = Path(way.key_file) if way.key_file else None
         token = dock.secrets.token(posting.endpoint, desk.app_id, file=file, what="bucket")
         if token is None:
-            raise SecretFault(
+            raise NoKey(
                 f"nobody gave the upstream {way.upstream} its key",
                 advice=f"homing upstreams key {desk.app_id} {way.upstream}",
             )
         if not KEY.fullmatch(token.text):
-            raise SecretFault(
+            raise NoKey(
                 f"what is kept as the key of {way.upstream} is no line of text without spaces",
                 advice=f"homing upstreams key {desk.app_id} {way.upstream}",
             )

@@ -28,3 +28,13 @@ def test_top_shows_the_upstream_that_is_down_first() -> None:
     first, second = (str(line) for line in _links(links, NOW_MS, 2))
     assert first == "waiting 5 s acme → mine wss://mine.example"
     assert second == "live 5 s acme → vendor wss://vendor.example"
+
+
+def test_a_way_that_had_nothing_to_send_is_not_said_to_be_idle_since_1970(desk: Any) -> None:
+    unused = link("vendor", "idle", kind="bucket", since_ms=0)
+    desk.door.now = two(links=(unused, link("mine", "live")))
+    desk.run("status")
+    lines = [line.split() for line in desk.said.splitlines()]
+    assert ["acme", "vendor:", "wss://vendor.example", "idle"] in lines
+    first = str(_links((unused,), NOW_MS, 1)[0])
+    assert first == "idle acme → wss://vendor.example"

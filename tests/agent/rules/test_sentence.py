@@ -265,6 +265,33 @@ def test_an_upstream_that_refuses_is_named_and_the_others_are_counted() -> None:
     )
 
 
+def test_what_a_person_does_about_the_key_of_an_upstream_is_a_command() -> None:
+    wrong = road("parked", kind="bucket", upstream="v", code="link.refused", reason="invalid key")
+    words = say(wrong)
+    assert words.text == (
+        "Refused: invalid key. Check its address and its key"
+        " (`homing upstreams key acme-notes v`), then Retry."
+    )
+    mine = msgspec.structs.replace(
+        wrong, kind="homing", upstream="mine.bucket", code="secret.key", reason="there is no key"
+    )
+    assert say(mine, pending=2).text == (
+        "Not sent: there is no key. 2 events safe. Run `homing upstreams key acme-notes mine`."
+    )
+
+
+def test_a_file_that_is_not_there_is_no_keyring_to_be_unlocked() -> None:
+    words = say(road("parked", code="secret.file", reason="the file k does not exist"))
+    assert words.text == "Stopped: the file k does not exist. Put that right, then Retry."
+
+
+def test_one_that_is_parked_does_not_hide_how_many_are_down() -> None:
+    down = [offline(app_id=f"app-{n}") for n in range(5)]
+    parked = offline(state="parked", app_id="x", code="link.portal", reason="a sign-in")
+    words = say(REFUSED, parked, *down, road(app_id="well"), road("idle", kind="bucket"))
+    assert "6 more have another cause." in words.text
+
+
 def test_apps_with_one_upstream_each_are_told_as_before() -> None:
     words = say(road(upstream="a", app_id="one"), offline(upstream="b", app_id="two"))
     assert words.text == "Offline 12 min: connection refused. 1 of 2 connections. Next try in 40 s."

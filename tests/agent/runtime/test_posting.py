@@ -129,7 +129,7 @@ def test_a_key_that_nobody_gave_parks_with_a_sentence_and_asks_nobody(
                 await in_state(way, State.PARKED)
                 assert far.requests == []
                 status = way.status(0, 0)
-                assert status.code == "secret"
+                assert status.code == "secret.file"
                 assert "bucket.key does not exist" in status.reason
                 assert status.next_try_ms is None
                 (folder / "bucket.key").write_text(KEY)

@@ -96,7 +96,7 @@ def test_what_a_keyring_holds_and_is_no_key_parks_and_ends_no_thread(
                 way = way_of(here)
                 await here.call("user", {"userId": "u"})
                 await in_state(way, State.PARKED)
-                assert way.status(0, 0).code == "secret"
+                assert way.status(0, 0).code == "secret.key"
                 assert far.requests == []
 
     asyncio.run(story())
