@@ -79,6 +79,16 @@ class Connection(Protocol):
     def settle(self) -> None:
         """Look at what the protocol holds now."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether it has yet to show what it wants (:mod:`tracking.places`)."""
+
+    def steers(self) -> None:
+        """Stay where only tools of the person may be."""
+
+    def admit(self, holder: str) -> bool:
+        """Take a place as somebody's; False if there is none, and it has to go."""
+
 
 class Http(HttpToolsProtocol):
     """uvicorn's HTTP/1.1, with a bounded header and refusals in JSON."""

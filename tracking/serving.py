@@ -25,7 +25,6 @@ import functools
 import itertools
 import logging
 import socket
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -37,12 +36,16 @@ from tracking.errors import RequestFault
 from tracking.events import Limits
 from tracking.http_protocols import Connection, Http, Inner, WebSocket
 from tracking.peers import peer_key, peer_of
+from tracking.places import Places
 from tracking.unread import unread_bytes
 
 UNFINISHED_BYTES: Final = 128 * 1024 * 1024  #: Of all connections together (invariant 3).
 SMALL_BYTES: Final = 64 * 1024  #: A connection that holds less is never the one to go.
 PROGRESS_BYTES: Final = 1024  #: Less than this between two looks is a drip, not progress.
+CALM_S: Final = 1.0  #: Who was silent so long, and owes nothing, may lose its place to another.
+GOODBYE_S: Final = 0.5  #: How long who lost its place may take to go.
 _IN_A_LINE: Final = b"{ \t\r\n"
+TOO_MANY: Final = RequestFault("too many connections are open, come again", status=503)
 _numbers = itertools.count(1)  #: Of connections, unique in the process: it may have two listeners.
 _log = logging.getLogger("tracking.serving")
 
@@ -64,6 +67,7 @@ class Listener:
         http: Builds the protocol of everything else.
         ws_ping_s: How often a WebSocket is asked whether it still lives; None asks never.
         unfinished_bytes: See invariant 3.
+        places: Who may come in, instead of ``max_connections`` and ``max_per_peer``.
 
     """
 
@@ -83,9 +87,9 @@ class Listener:
         http: Callable[[Connection], Inner] = Http,
         ws_ping_s: float | None = None,
         unfinished_bytes: int = UNFINISHED_BYTES,
+        places: Places | None = None,
     ) -> None:
-        self.max_connections = max_connections
-        self.max_per_peer = max_per_peer
+        self.places = places or Places(max_connections, share=max_per_peer)
         self.uncounted = uncounted
         self.header_s = header_s
         self.body_s = body_s
@@ -97,7 +101,6 @@ class Listener:
         self.unfinished = 0
         self.refused = 0  #: Connections closed unread, for the curious.
         self.connections: set[_Connection] = set()
-        self.peers: Counter[str] = Counter()
         self.state = ServerState()
         self.config = Config(
             app=cast(Any, app),
@@ -156,33 +159,24 @@ class Listener:
 
     def enter(self, connection: _Connection) -> bool:
         """Register a connection; False if it may not come in."""
-        peer = peer_key(connection.peer)
-        if len(self.connections) >= self.max_connections or (
-            self.max_per_peer is not None
-            and peer
-            and self.peers[peer] >= self.max_per_peer
-            and not self.uncounted(connection.peer)
-        ):
-            self.refused += 1
-            count = len(self.connections)
-            _log.info("refused a connection, there are too many connections=%d", count)
-            return False
         if self.allow is not None and not self.allow(connection.transport):
             self.refused += 1
             _log.info("refused a connection, its peer may not come in")
             return False
+        counted = not self.uncounted(connection.peer)
+        if not self.places.arrive(connection, peer_key(connection.peer), counted=counted):
+            self.refused += 1
+            count = len(self.connections)
+            _log.info("refused a connection, there are too many connections=%d", count)
+            return False
         self.connections.add(connection)
-        self.peers[peer] += 1
         self._empty.clear()
         return True
 
     def leave(self, connection: _Connection) -> None:
         """Forget a connection."""
         self.connections.discard(connection)
-        peer = peer_key(connection.peer)
-        self.peers[peer] -= 1
-        if self.peers[peer] <= 0:
-            del self.peers[peer]
+        self.places.leave(connection)
         if not self.connections:
             self._empty.set()
 
@@ -235,6 +229,9 @@ class _Connection(asyncio.Protocol):
         if self.inner is None:
             self.inner = self._choose(data)
             self.inner.connection_made(self.transport)
+            if self.waits and data[0] in _IN_A_LINE:  # who speaks in lines reports
+                self.refuse(TOO_MANY)
+                return
         self.last = self.loop.time()
         self.received += len(data)
         self.inner.data_received(data)
@@ -307,6 +304,8 @@ class _Connection(asyncio.Protocol):
             self.transport.abort()  # it does not even read why
         elif inner is None:
             self.transport.close()
+        elif self.waits:  # blank lines are no header, and would do for ten minutes
+            self.refuse(RequestFault("the header took too long", status=408))
         elif self.unsent is not None:
             left = unread_bytes(self.transport)
             if left > self.unsent - PROGRESS_BYTES:
@@ -337,6 +336,35 @@ class _Connection(asyncio.Protocol):
         else:
             self.inner.refuse(fault)
         self.look_in(self.listener.header_s)  # whether it went
+
+    # --- its place -----------------------------------------------------------------------------
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has yet to show what it wants, and may stay only then."""
+        return self.listener.places.waits(self)
+
+    @property
+    def idle(self) -> bool:
+        inner = self.inner
+        between = inner is None or not (inner.busy or inner.receiving)
+        return between and self.loop.time() >= self.last + CALM_S
+
+    def dismiss(self) -> None:
+        _log.info("closed an idle connection for another one connection=%d", self.number)
+        if self.inner is None or self.inner.in_header:
+            self.transport.abort()
+        else:
+            self.refuse(None)
+            self.loop.call_later(GOODBYE_S, self.transport.abort)
+
+    def steers(self) -> None:
+        """Stay where only tools of the person may be."""
+        self.listener.places.steers(self)
+
+    def admit(self, holder: str) -> bool:
+        """Take a place as somebody's; False if there is none, and it has to go."""
+        return self.listener.places.admit(self, holder)
 
     def request_began(self) -> None:
         """Give the header of another request its time."""

@@ -15,9 +15,11 @@ from typing import Any, TypeVar
 from agent.adapters.local.api import make_app
 from agent.adapters.local.asking import peer_uid
 from agent.adapters.local.keyed_lines import keyed_line_factory
+from agent.adapters.local.steering import local_http
 from agent.runtime.control import Controls
 from agent.runtime.core import Core
 from agent.runtime.counter.bucket_reception import BucketReception
+from agent.runtime.counter.crowding import places_of
 from agent.runtime.counter.reception import Reception
 from agent.runtime.loopback.gateway_door import gateway_of
 from tracking.errors import AgentGone, Fault
@@ -185,8 +187,9 @@ class CoreThread:
         listener = Listener(
             make_app(self.controls, reception, calls, limits, token=self._token),
             limits=limits,
-            max_connections=chosen.connections,
+            places=places_of(chosen.connections, core, loopback=bool(self._token)),
             allow=self._allow,
+            http=local_http(self._token),
             ws_ping_s=WATCH_PING_S,
             lines=(
                 keyed_line_factory(reception, limits, self._token)

@@ -24,6 +24,7 @@ from tracking.errors import AgentGone, Fault, OverQuota, RequestFault, StorageFa
 
 NOBODY = "no agent is running for this user"
 START_IT = "Start it with `homing`, or `homing agent` where there is no display."
+COME_AGAIN = "Try again in a moment; `homing status` names a program that holds its connections."
 SOL_LOCAL = 0  #: macOS, <sys/un.h>: the level and the option that tell of a Unix socket's peer.
 LOCAL_PEERCRED = 1
 XUCRED_BYTES, XUCRED_HEAD, XUCRED_VERSION = 76, "=IIh", 0
@@ -148,12 +149,25 @@ def uid_of_xucred(raw: bytes) -> int:
 class _Connection(http.client.HTTPConnection):
     """An HTTP connection whose socket is already ours."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, address: LocalAddress) -> None:
         super().__init__("localhost")
         self.sock = sock
+        self.address = address
 
     def connect(self) -> None:
-        raise AgentGone("the agent closed the connection", advice=START_IT)
+        raise gone(self.address)
+
+
+def gone(address: LocalAddress) -> AgentGone:
+    """Return why a connection ended that an agent had taken.
+
+    Who still takes connections runs, and needs no advice to be started.
+    """
+    try:
+        open_socket(address, 1.0).close()
+    except Fault:
+        return AgentGone("the agent closed the connection, and has ended", advice=START_IT)
+    return AgentGone("the agent is busy: it closed the connection", advice=COME_AGAIN)
 
 
 def headers_for(address: LocalAddress) -> dict[str, str]:
@@ -178,7 +192,7 @@ def ask(
         Fault: The agent refused, with its own sentence, code and advice.
 
     """
-    with contextlib.closing(_Connection(open_socket(address, timeout_s))) as connection:
+    with contextlib.closing(_Connection(open_socket(address, timeout_s), address)) as connection:
         sent = None if body is None else msgspec.json.encode(dict(body))
         headers = {"Content-Type": "application/json", "Connection": "close"}
         try:
@@ -188,7 +202,7 @@ def ask(
         except TimeoutError as exc:
             raise AgentGone(f"the agent did not answer within {timeout_s:g} s") from exc
         except (OSError, http.client.HTTPException) as exc:
-            raise AgentGone("the agent closed the connection", advice=START_IT) from exc
+            raise gone(address) from exc
         if response.status >= 400:
             raise _fault(response.status, raw, response.headers.get("Retry-After", ""))
         return raw
@@ -242,7 +256,7 @@ def listen(address: LocalAddress, path: str, sockets: list[socket.socket]) -> It
                 return
             yield data.encode() if isinstance(data, str) else data
     except (websocket.WebSocketException, OSError) as exc:
-        raise AgentGone("the agent closed the connection", advice=START_IT) from exc
+        raise gone(address) from exc
     finally:
         with contextlib.suppress(OSError):
             sock.close()
