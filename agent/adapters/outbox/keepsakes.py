@@ -6,7 +6,8 @@ old ones are found by walking a part of the table at each pruning; a count per d
 there is nothing to find.
 
 Tallies are a picture, not the ledger: they gather in memory and are written with a turn every few
-seconds, so that not every commit pays for their page; a kill costs the picture that much.
+seconds or thousand events, so that not every commit pays for their page; a kill costs the picture
+that much.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ SEEN_DAYS, MOST_SEEN = 60, 2_000_000  #: Repeats are recognised so long, or so m
 HARD_SEEN = MOST_SEEN // 8  #: So many above it, and newer ones go too.
 TALLY_DAYS = 14
 TALLY_EVERY_S = 5.0
+TALLY_EVENTS = 1_000  #: Written sooner if there are so many: a page for a thousand events.
 WALK_ROWS = 5_000  #: Hashes looked at in one pruning.
 
 
@@ -104,8 +106,10 @@ class Keepsakes:
         self.tallied[key] = self.tallied.get(key, 0) + events
 
     def write_tallies_if_due(self) -> None:
-        """Write them with the open turn, every few seconds."""
-        if self.tallied and time.monotonic() >= self._due_s:
+        """Write them with the open turn, every few seconds or thousand events."""
+        if not self.tallied:
+            return
+        if time.monotonic() >= self._due_s or sum(self.tallied.values()) >= TALLY_EVENTS:
             self.write_tallies()
 
     def write_tallies(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,18 @@ def test_counting_costs_no_commit_of_its_own(box: Outbox) -> None:
     for _ in range(100):
         box.count("acme", 0, "event", 1)
     assert log.stat().st_size == before
+
+
+def test_a_kill_after_many_events_costs_the_tallies_a_thousand_at_most(box: Outbox) -> None:
+    """An import of seconds tallies what it took, not what it took before the first five."""
+    stream = box.stream("acme", "nucleus")
+    for first in range(0, 5000, 100):
+        append(box, stream, events(first, 100))
+        box.count("acme", 0, "event", 100)
+    with closing(sqlite3.connect(box.path)) as beside:  # what a kill would leave
+        (told,) = beside.execute("SELECT coalesce(sum(events), 0) FROM tally").fetchone()
+    assert told >= 4000
+    assert box.tallies(0, HOUR_MS) == {"event": 5000}
 
 
 def test_tallies_of_a_turn_that_failed_are_not_counted_twice(
