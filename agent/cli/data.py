@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from agent.cli.parser import Parser
     from agent.door.your_data import Deleted, Deletion, HeldApp
 
+SHOWN_PERSONS = 5  #: Of a request; --json has them all.
 TAKES = {"export": "FILE", "receipt": "ID", "retry": "ID"}
 
 
@@ -100,8 +101,8 @@ def _explain(held: tuple[HeldApp, ...], shell: Shell, *, remote: bool) -> None:
                 shell.err.write(f"    {name} is not asked: {visible(far_end.why_not)}\n")
             else:
                 shell.err.write(
-                    f"    {name} is asked to delete this person, on all devices:"
-                    f" {visible(far_end.origin)}\n"
+                    f"    {name} is asked to delete this person, on all devices,"
+                    f" and everybody the app named: {visible(far_end.origin)}\n"
                 )
     if not remote and any(not one.why_not for app in held for one in app.far_ends):
         shell.err.write("  What far ends hold stays there; --remote asks them to delete it.\n")
@@ -140,8 +141,9 @@ def _print(request: Deletion, shell: Shell) -> None:
         kept = f"{request.receipts} receipt{'' if request.receipts == 1 else 's'} kept"
         shell.say(f"  {count(request.answered)} answered, {kept}")
     else:
-        left = ", ".join(visible(person, 60) for person in request.persons)
-        shell.say(f"  still to be deleted: {left}")
+        left = ", ".join(visible(person, 60) for person in request.persons[:SHOWN_PERSONS])
+        more = len(request.persons) - SHOWN_PERSONS
+        shell.say(f"  still to be deleted: {left}" + (f" and {count(more)} more" * (more > 0)))
     if request.reason:
         shell.say(f"  {visible(request.reason, 500)}")
     if request.next_ms is not None and request.attempts:

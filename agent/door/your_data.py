@@ -33,7 +33,8 @@ class HeldApp(Struct, frozen=True, kw_only=True):
         shapes: What was learned of its events, as JSON text; empty if nothing.
         spool: Paths of the files that it left while no agent ran, not taken in or set aside.
         settings: The rows of the settings file about it: key, value, origin.
-        far_ends: Where its events go, and whether deletion can be asked for there.
+        far_ends: Where its events go, or went, and whether deletion can be asked for there; one
+            twice if it can be asked about some persons only.
 
     """
 
@@ -56,7 +57,8 @@ class FarEnd(Struct, frozen=True, kw_only=True):
 
     Attributes:
         upstream: Its name.
-        kind: ``nucleus``, ``homing``, ``bucket``, ``bucket-bulk``.
+        kind: ``nucleus``, ``homing``, ``bucket``, ``bucket-bulk``; empty if the settings do not
+            name it any more.
         origin: Of its Data API; empty if it has none that we know.
         why_not: Why it cannot be asked for deletion, in words; empty if it can be.
 
@@ -91,7 +93,7 @@ class Deletion(Struct, frozen=True, kw_only=True):
         persons: Whom it is about there, as far as that is not answered yet.
         answered: How many were answered.
         state: ``waiting`` for its next try, ``done``, or ``parked`` until a person acts.
-        attempts: Tries so far.
+        attempts: Tries in vain since the last answer.
         made_ms: When it was asked for.
         next_ms: When it is tried next, None if not by itself.
         reason: Why it is not done, or what the far end said.
@@ -149,7 +151,7 @@ class Deleted(Struct, frozen=True, kw_only=True):
         records: Of the wire.
         left: What is still there, and why.
         requests: What was asked of far ends.
-        not_asked: Far ends that were not asked, and why.
+        not_asked: Far ends that were not asked, or not about everybody, and why.
 
     """
 

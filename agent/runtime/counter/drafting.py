@@ -25,7 +25,7 @@ from agent.rules.mapping import kind_of, to_bucket, to_nucleus
 from agent.rules.sessions import Session, decide
 from agent.rules.stamp import Identity, MachineFacts, Plain, opening, opening_event, stamp
 from agent.runtime.counter.desk import MOST_RECENT_SESSIONS, Desk, Lane
-from agent.runtime.counter.profile import Profile
+from agent.runtime.counter.profile import Profile, naming
 from agent.runtime.counter.waiting import Streams
 from tracking.bucket import Call, FeedbackCall
 from tracking.errors import Bug
@@ -80,6 +80,7 @@ class Draft:
         kinds: How many of each word.
         repeats: How many were known already.
         began: A session began: the profile is to be written.
+        named: Persons whom the profile does not know yet.
 
     """
 
@@ -89,6 +90,19 @@ class Draft:
     kinds: Counter[str] = field(default_factory=Counter)
     repeats: int = 0
     began: bool = False
+    named: dict[str, None] = field(default_factory=dict)
+
+    def name(self, persons: Iterable[str | None]) -> None:
+        """Have these persons known, so that their deletion can be asked for."""
+        for person in persons:
+            if person and person not in self.profile.named:
+                self.named[person] = None
+
+    def close(self) -> None:
+        """Take into the profile who was named in this turn; that is to be written with it."""
+        if self.named:
+            self.profile, self.began = naming(self.profile, self.named), True
+            self.named = {}
 
     def put(self, stream: int, bodies: Sequence[bytes]) -> None:
         """Add to a queue."""
@@ -145,6 +159,10 @@ class Drafting:
         events = self._fresh(desk, draft, events, now_ms)
         if not events:
             return []
+        if _may_be_asked(desk):
+            for who in events:
+                if who.user_id or who.anon_id or who.device_id:
+                    draft.name((who.user_id, who.anon_id, who.device_id))
         stamped, own = self._stamped(desk, draft, events, draft.kinds, now_ms)
         draft.shown.extend(stamped.bodies)
         placed: Placed = [(None, stamped.ids[own:])]
@@ -156,6 +174,8 @@ class Drafting:
 
     def add_calls(self, desk: Desk, draft: Draft, calls: Sequence[Call], now_ms: int) -> Placed:
         """Add Bucket calls; return what tells where each of them will wait."""
+        if _may_be_asked(desk):
+            draft.name(call.user_id for call in calls)
         placed: Placed = []
         for call, wire_id in zip(calls, fresh_ids(len(calls)), strict=True):
             kind = kind_of(call)
@@ -334,6 +354,11 @@ def _identity(desk: Desk, draft: Draft) -> Identity:
     if identity is None:
         raise Bug(f"{desk.app_id} was taken in without an identity")
     return identity
+
+
+def _may_be_asked(desk: Desk) -> bool:
+    """Return whether any far end of an app may know a deletion; Bucket's own API does not."""
+    return any(lane.way.kind in ("nucleus", "homing") for lane in desk.lanes)
 
 
 def _raw(call: Call) -> bytes:

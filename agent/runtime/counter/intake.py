@@ -329,6 +329,7 @@ class Intake:
                 also()  # first: it writes profiles as they were, the drafts are newer
             placed = [self._draft(desk, letter, drafts, now_ms) for desk, letter in letters]
             for desk, draft in drafts.values():
+                draft.close()
                 self._write(desk, draft, now_ms)
         return drafts, placed
 

@@ -5,12 +5,17 @@ Kept in the outbox, written in the same transaction as the events that changed i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
+
 import msgspec
 
 from agent.rules.endurance import Hold
 from agent.rules.sessions import Session
 from agent.rules.stamp import Identity
 from agent.rules.ways import ONLY, Language
+
+MOST_NAMED = 1_000  #: Persons of one app that are known by name here; the newest of them.
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -57,6 +62,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         session: The conversation under way.
         recent: Session ids used before, newest last.
         user_id: The last user the app named, told in an ``init`` of ours.
+        named: Every id by which the app named somebody, the newest last; only here is it known
+            whom to ask far ends about when all is to be deleted.
+        unnamed: How many were named before those and are known no more.
         ways: What is kept of each way out, by its name.
         today: Changed with a day's first delivery, so that a restart still knows the day's number.
         form: As in :class:`Kept`, of the one way that an app had in older files.
@@ -68,10 +76,21 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     session: Session | None = None
     recent: tuple[int, ...] = ()
     user_id: str | None = None
+    named: dict[str, None] = {}
+    unnamed: int = 0
     ways: dict[str, Kept] = {}
     today: Today = Today()
     form: str = ""
     hold: Hold | None = None
+
+
+def naming(profile: Profile, names: Iterable[str]) -> Profile:
+    """Return a profile that knows these persons, too; the oldest beyond the bound are counted."""
+    named = profile.named | dict.fromkeys(names)
+    spare = max(0, len(named) - MOST_NAMED)
+    if spare:
+        named = dict(islice(named.items(), spare, None))
+    return msgspec.structs.replace(profile, named=named, unnamed=profile.unnamed + spare)
 
 
 class ProfileCodec:

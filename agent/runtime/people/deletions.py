@@ -217,7 +217,7 @@ class Deleting:
             while asked.persons:
                 receipt = await self._erase(api, asked.persons[0])
                 asked.persons.pop(0)
-                asked.answered += 1
+                asked.answered, asked.attempts = asked.answered + 1, 0
                 if receipt:
                     asked.receipts.append(receipt)
                 self._keep(asked)

@@ -34,6 +34,7 @@ from agent.rules.consent import Consent
 from agent.runtime.counter.profile import Profile
 from agent.runtime.off_loop import off_loop
 from agent.runtime.people.deletions import deletion
+from agent.runtime.people.persons import former, not_about_all, persons_of, profile_of
 from tracking.errors import Fault, RequestFault
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class YourData:
             asked, not_asked = [], []
             if request.remote:
                 for app_id in apps:
-                    persons = self._persons(app_id)
+                    profile = profile_of(self.core, app_id)
+                    persons = persons_of(profile)
                     for place in self.core.far_ends.of(app_id):
                         if place.told.why_not or not persons:
                             why = place.told.why_not or "nothing was ever sent there"
@@ -77,6 +79,9 @@ class YourData:
                             not_asked.append(told)
                         else:
                             asked.append(self.core.deleting.ask(place, persons))
+                            if some := not_about_all(place, profile):
+                                not_asked.append(some)
+                    not_asked += former(self.core, app_id)
             events, records, left = 0, 0, []
             for app_id in apps if request.local else ():
                 gone = await self._delete(app_id)
@@ -119,15 +124,6 @@ class YourData:
         if app_id not in known:
             raise RequestFault(f"nothing is held of {app_id!r}", field="app_id", status=404)
         return (app_id,)
-
-    def _persons(self, app_id: str) -> tuple[str, ...]:
-        """Return the names by which far ends know the person behind an app, if it has any."""
-        desk = self.core.desks.get(app_id)
-        if desk is None or desk.profile.identity is None:
-            return ()
-        identity, user = desk.profile.identity, desk.profile.user_id
-        named = (user, identity.anon_id, identity.device_id)
-        return tuple(dict.fromkeys(name for name in named if name))
 
     async def _delete(self, app_id: str) -> tuple[int, int, list[str]]:
         """Delete an app's data; return events, records of the wire, and what is left and why."""
@@ -182,7 +178,7 @@ class YourData:
             name=desk.name if desk is not None else app_id,
             consent=ruling.consent.value,
             consent_from=ruling.source,
-            profile="" if desk is None else msgspec.json.encode(desk.profile).decode(),
+            profile=msgspec.json.encode(profile_of(core, app_id)).decode(),
             streams=tuple(
                 HeldStream(
                     name=name,
@@ -208,7 +204,13 @@ class YourData:
         )
 
     def _far_ends(self, app_id: str) -> tuple[FarEnd, ...]:
-        return tuple(place.told for place in self.core.far_ends.of(app_id))
+        profile, places = profile_of(self.core, app_id), self.core.far_ends.of(app_id)
+        some = [not_about_all(place, profile) for place in places]
+        return (
+            *(place.told for place in places),
+            *(told for told in some if told is not None),
+            *former(self.core, app_id),
+        )
 
 
 def handlers(core: Core) -> Handlers:

@@ -6,6 +6,7 @@ import io
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from agent.door.reconciliation import (
@@ -112,6 +113,13 @@ def test_what_went_is_printed_and_what_is_left_is_exit_1(desk: Any) -> None:
     assert "asked https://far.example to delete: request 17-ab" in desk.said
     assert "still there: the spool: busy" in desk.complained
     assert desk.door.asked[-1] == ("DeleteData", (DeleteData(remote=True),))
+
+
+def test_of_many_persons_a_few_are_printed(desk: Any) -> None:
+    many = msgspec.structs.replace(ASKED, persons=tuple(f"u-{n}" for n in range(1005)))
+    script(desk, ReadDeletions=Deletions(requests=(many,)))
+    assert desk.run("data", "requests") == 0
+    assert "still to be deleted: u-0, u-1, u-2, u-3, u-4 and 1,000 more\n" in desk.said
 
 
 def test_requests_say_what_became_of_each(desk: Any) -> None:
