@@ -288,10 +288,11 @@ def _ask_before_deleting(args: argparse.Namespace, shell: Shell) -> bool:
 
 
 def _tell(done: Outcome, shell: Shell, *, as_json: bool) -> int:
-    """Print what an answer led to; degraded if something could not be deleted."""
+    """Print what an answer led to; degraded if it is not on disk, or not all could be deleted."""
+    code = DEGRADED if done.unpurged or done.unkept else OK
     if as_json:
         shell.json(done)
-        return DEGRADED if done.unpurged else OK
+        return code
     if done.app is not None:
         _print(done.app, shell)
     elif done.every_app is None:
@@ -306,9 +307,16 @@ def _tell(done: Outcome, shell: Shell, *, as_json: bool) -> int:
         shell.say(f"Deleted {events(done.purged)} that waited here.")
     if done.note:
         shell.say(visible(done.note, 500))
+    later = "" if done.unkept else "It is tried again at the agent's next start."
     for what in done.unpurged:
-        shell.complain(f"could not be deleted yet: {visible(what, 500)}", "Restart the agent.")
-    return DEGRADED if done.unpurged else OK
+        shell.complain(f"could not be deleted yet: {visible(what, 500)}", later)
+    if done.unkept:
+        shell.complain(
+            "your answer is not on the disk, it holds until the agent stops:"
+            f" {visible(done.unkept, 500)}",
+            "Leave the agent running, see to that, then give your answer again.",
+        )
+    return code
 
 
 def _ruling_words(app: AppConsent) -> str:
@@ -357,9 +365,9 @@ def _details(app: AppStatus) -> list[str]:
         (app.repeats, "recognised as already accepted"),
         (app.refused, "answered with an error"),
         (app.over_quota, f"over its quota of {count(round(app.allowed_per_s))} per second"),
-        (app.marks, "marks in its events (`homing lint`)"),
+        (app.marks, f"mark{'s' * (app.marks != 1)} in its events (`homing lint`)"),
         (app.dropped, "dropped since the agent started"),
-        (app.knocks, "requests before anyone allowed it"),
+        (app.knocks, f"request{'s' * (app.knocks != 1)} before anyone allowed it"),
     ):
         if number:
             lines.append(f"{count(number)} {words}")

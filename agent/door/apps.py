@@ -108,7 +108,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         app: How it is now; None if the answer was for all apps.
         every_app: The same for all apps.
         purged: Waiting events and dead letters that were deleted from this disk.
-        unpurged: What could not be deleted yet, and why; tried again at the next start.
+        unpurged: What could not be deleted yet, and why; tried again at the next start, if the
+            answer is kept until then.
+        unkept: Why the answer is not on the disk, so that it holds only until the agent stops;
+            empty if it is there.
         note: What a person should know besides, as a sentence; may be empty.
 
     """
@@ -117,6 +120,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     every_app: EveryApp | None = None
     purged: int = 0
     unpurged: tuple[str, ...] = ()
+    unkept: str = ""
     note: str = ""
 
 

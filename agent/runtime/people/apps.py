@@ -269,6 +269,7 @@ class Apps:
             every_app=self.core.consents.every_app(),
             purged=purged,
             unpurged=left,
+            unkept=self.core.consents.unkept,
             note=note,
         )
 

@@ -58,6 +58,7 @@ class Consents:
     Attributes:
         seat: Hears of an app whose ruling may have changed, and acts on it; set by the core.
         dropped: Events dropped of apps without a desk.
+        unkept: Why what was answered is not on the disk; empty if it is.
 
     """
 
@@ -85,6 +86,7 @@ class Consents:
         self.answers = Answers()
         self.knocks = Knocks()
         self.dropped = 0
+        self.unkept = ""
         self.seat: Callable[[str], None] = _nobody
         self._timer: asyncio.TimerHandle | None = None
         self._clock: ClockWatch | None = None
@@ -210,9 +212,11 @@ class Consents:
             write_private(self.file, msgspec.json.encode(self.answers))
         except StorageFault as fault:
             log.warning("the answers of a person could not be written code=%s", fault.code)
+            self.unkept = str(fault)
             said = f"what you answered holds until the agent stops, not longer: {fault}"
             self.note("consent.kept", said, "error")
         else:
+            self.unkept = ""
             self.unnote("consent.kept")
 
     # --- the gate ------------------------------------------------------------------------------

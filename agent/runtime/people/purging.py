@@ -110,7 +110,9 @@ class Purging:
         core, code = self.core, f"consent.purge.{app_id}"
         if left:
             said = f"not everything of {app_id} could be deleted: {'; '.join(left)}"
-            core.note(code, f"{said}. It is tried again at the next start", "error")
+            again = "Deny it again" if core.consents.unkept else "It is tried again"
+            when = "when its cause is gone" if core.consents.unkept else "at the next start"
+            core.note(code, f"{said}. {again} {when}", "error")
             return
         core.unnote(code)
         answer = core.consents.answers.apps.get(app_id)

@@ -10,6 +10,7 @@ When that ends, its ways are hung up before anything else is done.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,7 +18,8 @@ from agent.adapters.outbox.outbox import Outbox
 from agent.rules.consent import Consent
 from agent.rules.quota import Bucket
 from agent.rules.ways import Way, only_way
-from agent.runtime.counter.desk import Desk, Lane
+from agent.rules.wording import events
+from agent.runtime.counter.desk import Desk
 from agent.runtime.counter.intake import Intake
 from agent.runtime.counter.lanes import (
     forgotten_lanes,
@@ -181,7 +183,7 @@ class Seating:
 
     def empty(self, desk: Desk) -> None:
         """Keep nothing of an app in memory that was deleted from the disk; its ledger is shown."""
-        desk.profile, desk.dirty = Profile(), False
+        desk.profile, desk.dirty, desk.marks = Profile(), False, 0
         self._show(desk)
 
     def _show(self, desk: Desk) -> None:
@@ -269,26 +271,27 @@ class Seating:
         desk.behind = left_behind(desk, self.outbox)
         desk.forgotten = forgotten_lanes(desk, self.outbox)
         for lane in desk.forgotten:
-            events = self.outbox.account(lane.stream).pending
+            number = self.outbox.account(lane.stream).pending
+            wait = "waits" if number == 1 else "wait"
             self.note(
                 f"upstream.forgotten.{desk.app_id}.{lane.way.name}",
-                f"{events} events of {desk.app_id} wait for the upstream {lane.way.name},"
+                f"{events(number)} of {desk.app_id} {wait} for the upstream {lane.way.name},"
                 " which homing.toml no longer names: see `homing upstreams`",
                 "warning",
             )
 
     def _seat_forgotten(self) -> None:
         """Show apps that the settings no longer name but whose events still wait."""
-        for (app_id, key), account in self.outbox.accounts().items():
-            if app_id in self.desks or not (account.pending or account.dead):
-                continue
-            lane = Lane(Way(name=key, upstream=key), self.outbox.stream(app_id, key))
-            desk = self.seat(app_id, app_id, "")
-            if lane.stream not in {one.stream for one in (*desk.lanes, *desk.forgotten)}:
-                desk.lanes = (*desk.lanes, lane)
+        waiting = Counter[str]()
+        for (app_id, _), account in self.outbox.accounts().items():
+            if app_id not in self.desks and holds(account):
+                waiting[app_id] += account.pending
+        for app_id, number in waiting.items():
+            self.seat(app_id, app_id, "")  # with all its queues that hold something
+            wait = "waits" if number == 1 else "wait"
             self.note(
                 f"app.undeclared.{app_id}",
-                f"{account.pending} events of {app_id} wait, but homing.toml no longer names it",
+                f"{events(number)} of {app_id} {wait}, but homing.toml no longer names it",
                 "warning",
             )
 

@@ -18,7 +18,7 @@ from agent.client import LocalDoor
 from agent.host import Agent, HostDoor
 from agent.settings import load
 from tests.agent.host.conftest import APPS
-from tracking.errors import RequestFault
+from tracking.errors import RequestFault, StorageFault
 
 
 class Terminal(io.StringIO):
@@ -186,6 +186,55 @@ def test_an_import_for_an_app_that_is_dropped_does_not_say_that_it_is_safe(
     apps("pause --all")
     assert apps.run(f"import {file}") == 64
     assert "all apps are paused" in apps.said
+
+
+def test_an_answer_that_is_not_on_the_disk_is_said_so_and_no_restart_is_advised(
+    apps: Typed, monkeypatch: pytest.MonkeyPatch, expected_warnings: Callable[..., None]
+) -> None:
+    """The restart would undo it."""
+    expected_warnings("agent.consent")
+
+    def full(*_: object) -> None:
+        raise StorageFault("the disk is full")
+
+    monkeypatch.setattr("agent.runtime.people.consents.write_private", full)
+    monkeypatch.setattr("agent.runtime.counter.linting.write_private", full)
+    apps.door.send("kept", app_id="acme-notes")
+    for line in (
+        "deny acme-notes --yes",
+        "pause acme-ci --for 1h",
+        "allow zz --new",
+        "pause --all",
+    ):
+        assert apps(line) == 1, line
+        assert "your answer is not on the disk" in apps.err.getvalue()
+        assert "the disk is full" in apps.err.getvalue()
+        assert "estart" not in apps.said
+        assert apps(f"{line} --json") == 1
+        assert json.loads(apps.out.getvalue())["unkept"]
+
+
+def test_what_could_not_be_deleted_is_tried_again_after_an_answer_that_is_kept(
+    apps: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StorageFault("the disk is full")
+
+    monkeypatch.setattr("agent.runtime.counter.linting.write_private", full)
+    assert apps("deny acme-notes --yes") == 1
+    assert "could not be deleted yet: the shapes of its events" in apps.err.getvalue()
+    assert "tried again at the agent's next start" in apps.err.getvalue()
+    assert "your answer" not in apps.err.getvalue()
+
+
+def test_a_denied_app_has_no_marks_in_events_that_it_no_longer_has(apps: Typed) -> None:
+    apps.door.send("signup", app_id="acme-notes", payload={"email": "a@b.example"})
+    apps("list")
+    assert "1 mark in its events" in apps.said
+    apps("deny acme-notes --yes")
+    apps("list")
+    assert "acme-notes: denied by you" in apps.said
+    assert " in its events" not in apps.said
 
 
 def test_forgetting_gives_the_settings_file_its_say_again(apps: Typed) -> None:

@@ -17,7 +17,7 @@ import pytest
 from agent.adapters.local.asking import LocalAddress
 from agent.client import LocalDoor
 from agent.door import Door
-from agent.door.apps import AllowApp, DenyApp, NotNow, PauseApp, ShowConsent
+from agent.door.apps import AllowApp, DenyApp, NotNow, PauseApp, ResumeApp, ShowConsent
 from agent.host import Agent, HostDoor
 from tests.agent.host.conftest import APPS
 from tracking.errors import AgentGone, RequestFault, StorageFault
@@ -153,12 +153,18 @@ def test_an_answer_that_cannot_be_written_holds_and_says_for_how_long(
 
     with monkeypatch.context() as patch:
         patch.setattr("agent.runtime.people.consents.write_private", full)
-        door.ask(DenyApp(app_id="acme-notes"))
+        assert "the disk is full" in door.ask(DenyApp(app_id="acme-notes")).unkept
+        for answer in (
+            PauseApp(app_id="acme-ci", for_s=3600),
+            PauseApp(),
+            AllowApp(app_id="stranger", new=True),
+        ):
+            assert "the disk is full" in door.ask(answer).unkept
     assert consents(door)["acme-notes"] == ("denied", "you")
     status = door.status()
     assert status.sentence.state == "attention"
     assert "until the agent stops" in status.sentence.text
-    door.ask(DenyApp(app_id="acme-notes"))
+    assert door.ask(ResumeApp()).unkept == ""
     assert "consent.kept" not in {notice.code for notice in door.status().notices}
 
 
@@ -188,6 +194,23 @@ def test_a_denial_with_keep_is_not_purged_by_a_start(make_agent: MakeAgent) -> N
     _, again = make_agent()
     assert again.ask(ShowConsent(app_id="acme-notes")).waiting == 2
     assert consents(again)["acme-notes"] == ("denied", "you")
+
+
+def test_what_waits_of_an_app_that_nobody_names_any_more_is_counted_once(
+    make_agent: MakeAgent,
+) -> None:
+    one, two = APPS.split("[[apps]]")[1:]
+    agent, door = make_agent(f"[[apps]]{one}[[apps]]{two}")
+    door.send("first", app_id="acme-notes")
+    door.send("waits", app_id="acme-ci")
+    kept = door.status().depth.events
+    agent.stop()
+    _, again = make_agent(f"[[apps]]{one}")
+    status = again.status()
+    assert {app.app_id: app.pending for app in status.apps} == {"acme-notes": 2, "acme-ci": 2}
+    assert (status.depth.events, kept) == (4, 4)
+    told = {notice.code: notice.text for notice in status.notices}
+    assert told["app.undeclared.acme-ci"].startswith("2 events of acme-ci wait, but")
 
 
 def holding(agent: Agent, word: str) -> list[Path]:
