@@ -156,6 +156,7 @@ async def test_row_49_an_opt_out_leaves_nothing_here_and_asks_the_far_end_until_
             await settled(here)
             (told,) = here.core.deleting.told()
             assert (told.state, told.answered, told.persons) == ("done", 2, ())
+            assert told.attempts == 0, "after each answer the waits begin anew"
             people = [identity.anon_id, identity.device_id]
             paths = [f"/api/v1/apps/acme/users/{one}?receipt=1" for one in people]
             assert [path for _, path, _ in there.heard] == [paths[0]] * 3 + [paths[1]]
