@@ -57,9 +57,13 @@ def judge(sides: Mapping[str, Side], name: str, now_ms: int) -> tuple[bool, str]
         reasons.append(f"{events(side.lost)} lost before it had them")
     if side.waiting and side.oldest_ms is not None and now_ms - side.oldest_ms > SETTLING_MS:
         reasons.append(f"{events(side.waiting)} still wait for it")
-    reasons += _differences(side, others)
+    differences = _differences(side, others)
+    reasons += differences
     if reasons:
-        return False, f"Not yet: {_listed(reasons)}."
+        advice = ""
+        if side.missing or differences:
+            advice = " A day on which one of them began counts; `--days` leaves older days out."
+        return False, f"Not yet: {_listed(reasons)}.{advice}"
     waiting = f", {count(side.waiting)} are on their way" if side.waiting else ""
     return True, (
         f"It is safe to switch to {name}: of {events(side.accepted)} it was given, as many as"

@@ -14,6 +14,11 @@ def by_upstream(desk: Desk) -> dict[str, list[Lane]]:
     return _by_upstream(desk.lanes)
 
 
+def behind(desk: Desk) -> dict[str, list[Lane]]:
+    """Return the queues that no way has any more by the upstream that they were of."""
+    return _by_upstream(desk.behind)
+
+
 def _by_upstream(lanes: Iterable[Lane]) -> dict[str, list[Lane]]:
     found: dict[str, list[Lane]] = {}
     for lane in lanes:
@@ -40,7 +45,7 @@ def shown(outbox: Outbox, desk: Desk) -> Account:
     dropped it, say) is lost, although the others have it; what it took is not counted again.
     """
     left = []
-    for lanes in _by_upstream(desk.behind).values():
+    for lanes in behind(desk).values():
         one = summed(outbox.account(lane.stream) for lane in lanes)
         one.accepted, one.delivered = one.accepted - one.delivered, 0
         if one.accepted:

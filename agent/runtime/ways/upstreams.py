@@ -20,7 +20,7 @@ from agent.door.upstreams import (
 from agent.rules.dual_run import Side, judge
 from agent.runtime.counter.desk import Desk, Lane
 from agent.runtime.counter.lanes import forgotten_lanes
-from agent.runtime.counter.totals import by_upstream
+from agent.runtime.counter.totals import behind, by_upstream
 from tracking.errors import RequestFault
 
 if TYPE_CHECKING:
@@ -122,20 +122,31 @@ def _heirs(desk: Desk, lanes: Sequence[Lane], to: str) -> list[Lane]:
 
 
 def comparison(desk: Desk, outbox: Outbox, days: int, now_ms: int) -> Comparison:
-    """Return an app's upstreams side by side over the last ``days`` days that were counted."""
-    lanes_of = by_upstream(desk)
+    """Return an app's upstreams side by side over the last ``days`` days that were counted.
+
+    Those that the settings no longer name come last, as long as their days are kept.
+    """
+    declared = by_upstream(desk)
+    lanes_of = declared | {n: lanes for n, lanes in behind(desk).items() if n not in declared}
     counted = {name: _days(lanes, outbox) for name, lanes in lanes_of.items()}
+    lanes_of = {n: lanes for n, lanes in lanes_of.items() if n in declared or counted[n]}
     shown = sorted({day for one in counted.values() for day in one})[-days:]
     if len(lanes_of) < 2 or not shown:
         return Comparison(app_id=desk.app_id, since="")
     rows: list[UpstreamDay] = []
     sides: dict[str, Side] = {}
+    busy = {
+        day
+        for name in declared
+        for day, parts in counted[name].items()
+        if sum(part.accepted for part in parts)
+    }
     for name, lanes in lanes_of.items():
         of_name = _rows(name, lanes, counted[name], outbox)
         rows += [row for row in of_name if row.day in shown]
-        busy = {day for one in counted.values() for day in one if sum(d.accepted for d in one[day])}
         sides[name] = _side(of_name, [day for day in shown if day in busy], lanes, outbox)
-    verdicts = {name: judge(sides, name, now_ms) for name in sides}
+    compared = {name: sides[name] for name in declared}
+    verdicts = {name: _verdict(name, compared, now_ms) for name in sides}
     return Comparison(
         app_id=desk.app_id,
         since=shown[0],
@@ -156,6 +167,14 @@ def comparison(desk: Desk, outbox: Outbox, days: int, now_ms: int) -> Comparison
     )
 
 
+def _verdict(name: str, compared: Mapping[str, Side], now_ms: int) -> tuple[bool, str]:
+    if name not in compared:
+        return False, f"homing.toml does not name {name} any more."
+    if len(compared) == 1:
+        return False, f"{name} is the only upstream now; the days are those of the dual run."
+    return judge(compared, name, now_ms)
+
+
 def _days(lanes: Sequence[Lane], outbox: Outbox) -> Mapping[str, list[Day]]:
     found: dict[str, list[Day]] = {}
     for lane in lanes:
@@ -169,6 +188,10 @@ def _rows(
 ) -> list[UpstreamDay]:
     """Return every day of one upstream, oldest first, each with what waited when it ended."""
     waiting = sum(outbox.account(lane.stream).pending for lane in lanes)
+    if not any(lane.stream in outbox.counting.streams for lane in lanes):  # what was left then
+        waiting = max(
+            0, sum(p.accepted - p.delivered - p.dead - p.lost for d in counted.values() for p in d)
+        )
     rows = []
     for day in sorted(counted, reverse=True):
         parts = counted[day]
@@ -182,7 +205,7 @@ def _rows(
                 confirmed=confirmed,
                 dead=dead,
                 lost=lost,
-                waiting=waiting,
+                waiting=max(0, waiting),
             )
         )
         waiting -= accepted - confirmed - dead - lost  # as it was when the day before ended

@@ -72,6 +72,12 @@ def test_several_reasons_are_one_sentence() -> None:
     )
 
 
+def test_a_day_on_which_one_began_is_said_to_leave_the_comparison() -> None:
+    for changes in ({"accepted": 4, "confirmed": 4}, {"missing": 2}):
+        assert said(**changes)[1].endswith("`--days` leaves older days out.")
+    assert "--days" not in said(dead=1)[1]
+
+
 def test_an_upstream_that_was_given_nothing_proves_nothing() -> None:
     safe, why = said(accepted=0, confirmed=0)
     assert not safe

@@ -300,3 +300,23 @@ def test_what_was_delivered_today_is_known_after_a_restart_and_not_tomorrow(fold
                 assert 0 < here.core.board.delivered_today == known < 4
 
     asyncio.run(story())
+
+
+def test_the_days_of_a_dual_run_are_still_shown_after_the_switch(folder: Path) -> None:
+    async def story() -> None:
+        async with far_end() as a:
+            async with started(folder, declared(a=a.endpoint, b=NOWHERE)) as here:
+                await here.report("one", "two")
+                await until(lambda: side(here, "a").delivered == 3)
+            async with started(folder, declared(a=a.endpoint)) as here:
+                await here.report("three")
+                await until(lambda: side(here, "a").pending == 0)
+                found = await here.controls.ask(CompareUpstreams(app_id="acme"))
+                rows = [(d.upstream, d.accepted, d.confirmed, d.waiting) for d in found.days]
+                assert rows == [("a", 3, 3, 0), ("b", 3, 0, 3)]
+                assert [(s.upstream, s.safe, s.why) for s in found.sums] == [
+                    ("a", False, "a is the only upstream now; the days are those of the dual run."),
+                    ("b", False, "homing.toml does not name b any more."),
+                ]
+
+    asyncio.run(story())
