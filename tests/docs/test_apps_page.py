@@ -65,6 +65,11 @@ class House:
         self.seen = 0
 
     def run(self, words: list[str], **files: str) -> str:
+        done = self.attempt(words, **files)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        return done.stdout
+
+    def attempt(self, words: list[str], **files: str) -> subprocess.CompletedProcess[str]:
         for name, text in files.items():
             (self.work / name).parent.mkdir(parents=True, exist_ok=True)
             (self.work / name).write_text(text)
@@ -75,7 +80,7 @@ class House:
             "PYTHONPATH": str(ROOT),
             "NODE_NO_WARNINGS": "1",  # Node.js 18 says of its fetch that it is an experiment
         }
-        done = subprocess.run(
+        return subprocess.run(
             words,
             env=environment,
             cwd=self.work,
@@ -84,8 +89,6 @@ class House:
             timeout=30,
             check=False,
         )
-        assert (done.returncode, done.stderr) == (0, ""), done.stdout
-        return done.stdout
 
     def new_events(self, count: int) -> list[dict[str, Any]]:
         """Return what was stored since the last call, once it is so much."""
@@ -193,6 +196,22 @@ def test_a_page_through_the_gateway(house: House) -> None:
     house.run(["node", "page.mjs"], **{"page.mjs": code})
     (event,) = house.new_events(1)
     assert (event["name"], event["payload"]) == ("document.opened", {"pages": 12})
+
+
+def test_no_example_calls_an_event_safe_that_was_thrown_away(house: House) -> None:
+    """A wrong event is in ``reportedIds``, not to be repeated; ``refused`` says the rest."""
+    given = house.door.ask(GiveToken(app_id="acme-notes", origins=("file://",)))
+    page = of("js", "gateway")[0].replace("PORT", str(given.port)).replace("TOKEN", given.token)
+    for words, file, code in (
+        (["node"], "wrong.mjs", BROWSER + page),
+        ([sys.executable], "wrong.py", of("python")[2]),
+    ):
+        wrong = code.replace("{ pages: 12 }", "[12]").replace('{"pages": 12}', "[12]")
+        assert wrong != code
+        assert "payload must be an object" in house.attempt([*words, file], **{file: wrong}).stderr
+    assert "len(said.Refused) == 0" in of("go")[0]
+    assert '!answer.contains(r#""refused":"#)' in of("rust")[0]
+    assert house.door.outbox() == ()
 
 
 @pytest.mark.parametrize("language", ["go", "csharp"])
