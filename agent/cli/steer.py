@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+from agent.adapters.machine.lock import is_held, read_holder
+from agent.adapters.machine.places import Places
 from agent.cli.shell import DEGRADED, OK, Shell
 from agent.rules.wording import visible
 
 if TYPE_CHECKING:
     from agent.cli.parser import Parser
     from agent.door import Status
+
+
+STOPPING_S = 15.0  #: How long an agent may take to write what is owed, and end.
 
 
 def declare(name: str, parser: Parser) -> None:
@@ -66,8 +72,19 @@ def keep_here(shell: Shell, *, as_json: bool) -> int:
 
 
 def stop(shell: Shell) -> int:
-    """Stop the running agent."""
+    """Stop the running agent and wait until another one can start; degraded if that takes long."""
+    lock = Places.find(shell.env).lock
+    holder = read_holder(lock)
     shell.door().stop()
+    until = time.monotonic() + STOPPING_S
+    while is_held(lock) and read_holder(lock) == holder:  # another may have started since
+        if time.monotonic() >= until:
+            shell.complain(
+                f"the agent was told to stop and has not ended after {STOPPING_S:.0f} s",
+                "It may be writing to a slow disk: see `homing status` in a while.",
+            )
+            return DEGRADED
+        time.sleep(0.02)
     shell.say("Stopped. What was accepted is on disk and will be sent after the next start.")
     return OK
 

@@ -33,6 +33,7 @@ SLOW_COMMIT_S = 0.0015  #: From here on a commit is worth waiting for company.
 COMPANY_SHARE, MOST_COMPANY_S = 0.1, 0.002  #: Of the last commit's time, and at most.
 SETTLE_AFTER_S = 0.005  #: Acknowledgements gather so long before they are written.
 STORAGE_RETRY_S = 5.0  #: A full disk is tried again so often.
+SAY_AGAIN_S = 60.0  #: The log says so often that it is still full, however many are refused.
 
 
 @dataclass(slots=True)
@@ -99,6 +100,7 @@ class Commits:
         self._closed = False
         self._settle_timer: asyncio.TimerHandle | None = None
         self._retry_timer: asyncio.TimerHandle | None = None
+        self._logged: dict[str, float] = {}  # fault's code → when the log said so
 
     def plan_flush(self) -> None:
         """Commit at the end of this turn of the loop, or on a slow disk a moment later.
@@ -141,7 +143,10 @@ class Commits:
 
     def failed(self, fault: StorageFault) -> None:
         """Say what is wrong with the outbox, and try again in a while."""
-        log.warning("the outbox could not be used code=%s", fault.code)
+        now_s = self._loop.time()
+        if now_s - self._logged.get(fault.code, -SAY_AGAIN_S) >= SAY_AGAIN_S:
+            self._logged[fault.code] = now_s
+            log.warning("the outbox could not be used code=%s", fault.code)
         self.note("storage", str(fault), "error")
         if self._retry_timer is None and not self._closed:
             self._retry_timer = self._loop.call_later(STORAGE_RETRY_S, self._retry)

@@ -153,6 +153,30 @@ def test_a_disk_that_has_room_again_is_not_called_full_any_longer(
         time.sleep(0.02)
 
 
+def test_a_full_disk_is_one_line_of_the_log_a_minute_however_many_are_refused(
+    make_agent: MakeAgent,
+    monkeypatch: pytest.MonkeyPatch,
+    expected_warnings: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    expected_warnings("agent.core")
+    agent, door = make_agent()
+    core = agent._thread.core  # type: ignore[union-attr]
+    monkeypatch.setattr(core.outbox._reserve, "room_for", lambda _size: False)
+
+    def lines() -> int:
+        return sum("could not be used" in record.getMessage() for record in caplog.records)
+
+    for _ in range(20):
+        with pytest.raises(DiskFull):
+            door.send("no room")
+    assert lines() == 1
+    monkeypatch.setattr(commits, "SAY_AGAIN_S", 0.0)
+    with pytest.raises(DiskFull):
+        door.send("no room")
+    assert lines() == 2
+
+
 def test_a_folder_that_vanished_is_said_and_nobody_waits_for_ever(
     make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch, expected_warnings: Callable[..., None]
 ) -> None:
