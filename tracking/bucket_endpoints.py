@@ -163,11 +163,13 @@ class BucketCall(NamedTuple):
     Attributes:
         path: Without the key, if it had one.
         methods: That it takes.
+        key: That stood in the path, else empty.
 
     """
 
     path: str
     methods: frozenset[str]
+    key: str = ""
 
 
 def bucket_call(path: str) -> BucketCall | None:
@@ -177,7 +179,8 @@ def bucket_call(path: str) -> BucketCall | None:
     segments = segments_of(path)
     call = segments if segments[0] in RESERVED else segments[1:]
     methods = _methods_of(call)
-    return BucketCall("/" + "/".join(call), methods) if methods else None
+    key = "" if call is segments else segments[0]
+    return BucketCall("/" + "/".join(call), methods, key) if methods else None
 
 
 def _methods_of(call: tuple[str, ...]) -> frozenset[str]:

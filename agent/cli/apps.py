@@ -87,7 +87,9 @@ def declare(_name: str, parser: Parser) -> None:
         "--remote", action="store_true", help="deny: ask its far ends to delete what they have, too"
     )
     parser.add_argument(
-        "--new", action="store_true", help="allow, deny: it has not been here yet; no typing error"
+        "--new",
+        action="store_true",
+        help="allow, deny, token: it was not here yet; no typing error",
     )
     parser.add_argument("--yes", action="store_true", help="deny: do not ask before deleting")
     gateway.add_options(parser)
@@ -104,9 +106,7 @@ def apps(args: argparse.Namespace, shell: Shell) -> int:
         case "show":
             return _show(shell.door().ask(ShowConsent(app_id=args.app)), shell, as_json=args.json)
         case "token":
-            return gateway.give_token(
-                shell, args.app, gateway=args.gateway, origins=args.origin, as_json=args.json
-            )
+            return gateway.give_token(args, shell)
         case "tokens":
             return gateway.list_tokens(shell, args.app, as_json=args.json)
         case "revoke":
@@ -146,7 +146,7 @@ def _check(args: argparse.Namespace) -> None:
         ("--keep", args.keep, ("deny",)),
         ("--yes", args.yes, ("deny",)),
         ("--remote", args.remote, ("deny",)),
-        ("--new", args.new, ("allow", "deny")),
+        ("--new", args.new, ("allow", "deny", "token")),
         ("a second word", args.token, ("revoke",)),
         ("--gateway", args.gateway, ("token",)),
         ("--origin", args.origin, ("token",)),

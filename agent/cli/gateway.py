@@ -6,7 +6,6 @@ it but the app (docs/gateway.md).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agent.cli.shell import DEGRADED, OK, Shell, UsageFault
@@ -34,22 +33,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def give_token(
-    shell: Shell, app_id: str, *, gateway: bool, origins: Sequence[str], as_json: bool
-) -> int:
+def give_token(args: argparse.Namespace, shell: Shell) -> int:
     """Give an app a token and print how to use it; degraded if nobody can reach the gateway.
 
     Raises:
         UsageFault: It does not say what the token is for.
 
     """
-    if not gateway:
+    if not args.gateway:
         raise UsageFault(
             "a token is for the gateway; programs that speak to the local socket need none",
-            advice=f"As in `homing apps token {visible(app_id, 64)} --gateway`.",
+            advice=f"As in `homing apps token {visible(args.app, 64)} --gateway`.",
         )
-    given = shell.door().ask(GiveToken(app_id=app_id, origins=tuple(origins)))
-    if as_json:
+    asked = GiveToken(app_id=args.app, origins=tuple(args.origin), new=args.new)
+    given = shell.door().ask(asked)
+    if args.json:
         shell.json(given)
     else:
         _print(given, shell)

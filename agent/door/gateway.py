@@ -37,6 +37,7 @@ class GiveToken(Request[NewToken], frozen=True):
 
     app_id: str
     origins: tuple[str, ...] = ()  #: Pages that may use it, as their browser names them.
+    new: bool = False  #: Nobody knows the app yet, and that is no typing error.
 
 
 class GatewayToken(msgspec.Struct, frozen=True, kw_only=True):

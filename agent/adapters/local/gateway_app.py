@@ -8,6 +8,7 @@ may read the answer (threat row 23), and that nobody keeps it.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from starlette.applications import Starlette
@@ -39,17 +40,29 @@ _PREFLIGHT: Final = (
 )
 
 
-def methods_at(path: str, app_id: str) -> frozenset[str]:
+def methods_for(is_app: Callable[[str], bool]) -> Callable[[str, str], frozenset[str]]:
+    """Return what tells which methods a path takes for an app.
+
+    Args:
+        is_app: Tells whether the agent knows an app of this id.
+
+    """
+    return lambda path, app_id: methods_at(path, app_id, is_app)
+
+
+def methods_at(path: str, app_id: str, is_app: Callable[[str], bool]) -> frozenset[str]:
     """Return which methods a path takes for an app; none where nothing is for it.
 
     A path of the Nucleus API names the app, which must be the token's own (threat row 14). A key
-    in a path of the Bucket API is not looked at: it may be the far end's, and is none of ours.
+    in a path of the Bucket API may be the far end's, and is none of ours, unless it is the id of
+    another app that is known here: that one's events are not for this token.
     """
     if found := NUCLEUS_PATH.fullmatch(path):
         return _NUCLEUS.get(found[2], frozenset()) if found[1] == app_id else frozenset()
     known = bucket_call(path)
     if known is not None:
-        return known.methods
+        elsewhere = known.key not in ("", app_id) and is_app(known.key)
+        return frozenset() if elsewhere else known.methods
     if found := _BARE.fullmatch(path):
         return _NUCLEUS["track"] if found[1] == app_id else frozenset()
     return frozenset()

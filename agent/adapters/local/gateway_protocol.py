@@ -68,6 +68,9 @@ class GatewayHttp(Http):
         if passed is None:
             raise RequestFault("nothing is here", status=404)  # ends the parser; see refuse
         self.admitted = True
+        if not self.connection.admit(passed.grant.app_id):
+            self.refuse(RequestFault("too many connections are open, come again", status=503))
+            raise RequestFault("no place is free", status=503)  # ends the parser; is answered
         self.url = passed.target
         self.scope["state"]["passed"] = passed
         self.house.inside[self.connection] = passed.grant

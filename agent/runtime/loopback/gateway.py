@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from agent.adapters.local.gateway_app import IN_FLIGHT_BYTES, make_gateway_app, methods_at
+from agent.adapters.local.gateway_app import IN_FLIGHT_BYTES, make_gateway_app, methods_for
 from agent.adapters.local.gateway_protocol import Gatehouse
 from agent.adapters.local.gateway_socket import (
     PortTaken,
@@ -54,6 +54,7 @@ from tracking.endpoints import Sink
 from tracking.errors import Fault, RequestFault, StorageFault
 from tracking.events import Limits
 from tracking.nucleus import APP_ID
+from tracking.places import Places
 from tracking.serving import Listener
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ log = logging.getLogger("agent.gateway")
 RETRY_S = 15.0  #: How often a taken port is tried again.
 GOODBYE_S = 0.5  #: How long one who is sent away may take to go.
 DRAIN_S = 1.0
+KNOCK_S = 3.0  #: So long a newcomer may take until it has shown its token.
 WS_PING_S = 300.0  #: As on the local socket: the idle limit is ten minutes.
 
 
@@ -90,11 +92,13 @@ class Gateway:
         sink: Where frames go.
         bucket_sink: Where calls go.
         limits: What is too much.
-        connections: At the same time.
+        connections: Of those that have shown a token, at the same time; half as many may be
+            about to, and the oldest of these goes first.
         port: What a person set, 0 to keep the one that was chosen.
         notes: What a person is shown.
         standing_of: Says what an app may do: its consent, as the status names it, and the
             languages in which it may report.
+        is_app: Tells whether the agent knows an app of this id.
         wall_ms: Unix milliseconds.
         deadlines: ``header_s``, ``body_s`` and ``idle_s`` of the listener, if not its own.
 
@@ -111,6 +115,7 @@ class Gateway:
         port: int,
         notes: Notes,
         standing_of: Callable[[str], Standing],
+        is_app: Callable[[str], bool],
         wall_ms: Callable[[], int],
         deadlines: dict[str, float] | None = None,
     ) -> None:
@@ -120,8 +125,9 @@ class Gateway:
         self.chosen_port = port
         self.notes = notes
         self.standing_of = standing_of
+        self.is_app = is_app
         self.wall_ms = wall_ms
-        self.deadlines: dict[str, Any] = dict(deadlines or {})
+        self.deadlines: dict[str, Any] = {"header_s": KNOCK_S} | (deadlines or {})
         self.why = ""  #: Why nobody listens although there are tokens.
         self._app = make_gateway_app(sink, bucket_sink, limits)
         self._tokens: GatewayTokens | None = None
@@ -217,7 +223,7 @@ class Gateway:
         if len(standing.speaks) == 1:
             warned.append(
                 f"it may report in the words of {min(standing.speaks).capitalize()} only; "
-                "`speaks` in homing.toml says so"
+                "`speaks` in homing.toml says in which"
             )
         return NewToken(
             app_id=grant.app_id,
@@ -302,12 +308,14 @@ class Gateway:
             log.info("the gateway's port is taken, will try again port=%d", self.port)
             self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._try)
             return
-        gate = Gate(self.port, lambda: self._kept().grants, methods_at)
+        gate = Gate(self.port, lambda: self._kept().grants, methods_for(self.is_app))
         self._house = Gatehouse(gate, self._used)
         self._listener = Listener(
             self._app,
             limits=self.limits,
-            max_connections=self.connections,
+            places=Places(
+                self.connections, side=max(4, self.connections // 2), fair=True, all_wait=True
+            ),
             ws_ping_s=WS_PING_S,
             unfinished_bytes=IN_FLIGHT_BYTES,
             http=self._house.protocol,

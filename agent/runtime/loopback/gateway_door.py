@@ -18,6 +18,7 @@ from agent.rules.consent import Consent
 from agent.runtime.counter.bucket_reception import GatewayReception
 from agent.runtime.counter.reception import Reception
 from agent.runtime.loopback.gateway import Gateway, Standing
+from agent.runtime.people.apps import Apps
 from tracking.events import Limits
 
 if TYPE_CHECKING:
@@ -48,9 +49,18 @@ def gateway_of(core: Core, limits: Limits) -> Gateway:
 
     def standing_of(app_id: str) -> Standing:
         desk = core.desks.get(app_id)
-        if desk is None:
-            return Standing(Consent.PENDING.value, frozenset({"nucleus", "bucket"}))
+        if desk is None:  # as of every app that homing.toml does not declare
+            return Standing(Consent.PENDING.value, frozenset({"nucleus"}))
         return Standing(desk.consent.value, frozenset(desk.speaks))
+
+    def is_app(app_id: str) -> bool:
+        consents = core.consents
+        return (
+            app_id in core.desks
+            or app_id in consents.declared
+            or app_id in consents.answers.apps
+            or app_id in core.gateway.apps
+        )
 
     return Gateway(
         core.places.state / FILE,
@@ -61,6 +71,7 @@ def gateway_of(core: Core, limits: Limits) -> Gateway:
         port=core.settings.gateway.port,
         notes=_Shown(core),
         standing_of=standing_of,
+        is_app=is_app,
         wall_ms=core.means.wall_ms,
     )
 
@@ -90,7 +101,11 @@ def _names(apps: tuple[str, ...]) -> str:
 def handlers(core: Core) -> Handlers:
     """Return who answers the requests of ``agent.door.gateway``."""
 
+    apps = Apps(core)
+
     async def give(request: GiveToken) -> NewToken:
+        new = request.new or request.app_id in core.gateway.apps
+        apps.known(request.app_id, new=new)  # a typing error gets no token
         return await core.gateway.give(request)
 
     async def show(request: ListTokens) -> GatewayStatus:

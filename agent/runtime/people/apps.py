@@ -71,7 +71,7 @@ class Apps:
             RequestFault: Nobody knows it (404).
 
         """
-        return self.describe(self._known(asked.app_id))
+        return self.describe(self.known(asked.app_id))
 
     def describe(self, app_id: str) -> AppConsent:
         """Return what is to be said of an app's consent."""
@@ -122,7 +122,7 @@ class Apps:
             RequestFault: Nobody knows it, or the name is impossible.
 
         """
-        app_id = self._known(asked.app_id, new=asked.new)
+        app_id = self.known(asked.app_id, new=asked.new)
         if len(asked.name) > MOST_NAME_CHARS:
             raise RequestFault(f"a name has at most {MOST_NAME_CHARS} characters", field="name")
         async with self._turn:
@@ -140,7 +140,7 @@ class Apps:
             RequestFault: Nobody knows it, or the time is impossible.
 
         """
-        app_id = self._known(asked.app_id, new=asked.new)
+        app_id = self.known(asked.app_id, new=asked.new)
         async with self._turn:
             consents = self.core.consents
             before = consents.answers.apps.get(app_id)
@@ -175,7 +175,7 @@ class Apps:
             async with self._turn:
                 consents.change(msgspec.structs.replace(consents.answers, all_apps=rest))
                 return self._outcome(None)
-        app_id = self._known(asked.app_id)
+        app_id = self.known(asked.app_id)
         ruling = consents.ruling(app_id)
         if ruling.consent is Consent.PENDING:
             raise RequestFault(
@@ -207,7 +207,7 @@ class Apps:
             async with self._turn:
                 consents.change(msgspec.structs.replace(consents.answers, all_apps=None))
                 return self._outcome(None)
-        app_id = self._known(asked.app_id)
+        app_id = self.known(asked.app_id)
         async with self._turn:
             breaks = {id_: rest for id_, rest in consents.answers.breaks.items() if id_ != app_id}
             consents.change(msgspec.structs.replace(consents.answers, breaks=breaks))
@@ -235,7 +235,7 @@ class Apps:
             RequestFault: Nobody knows the app.
 
         """
-        app_id = self._known(asked.app_id)
+        app_id = self.known(asked.app_id)
         async with self._turn:
             self.core.consents.said(app_id, None)
             return self._outcome(app_id)
@@ -247,7 +247,7 @@ class Apps:
             RequestFault: Nobody knows it.
 
         """
-        app_id = self._known(asked.app_id)
+        app_id = self.known(asked.app_id)
         async with self._turn:
             consents = self.core.consents
             if app_id not in consents.answers.apps:
@@ -288,8 +288,13 @@ class Apps:
         whose = "" if app_id in core.consents.declared else ", as you named no other for it"
         return f"What it reports goes to {visible(far_ends[0])}{whose}."
 
-    def _known(self, app_id: str, *, new: bool = False) -> str:
-        """Return the id of an app that somebody knows, or that is new on purpose."""
+    def known(self, app_id: str, *, new: bool = False) -> str:
+        """Return the id of an app that somebody knows, or that is new on purpose.
+
+        Raises:
+            RequestFault: Nobody knows it, or it is no id.
+
+        """
         if not APP_ID.fullmatch(app_id):
             raise RequestFault(
                 f"an app's id is 1 to 64 of A-Z a-z 0-9 _ -, got {visible(app_id, 80)!r}",

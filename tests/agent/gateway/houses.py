@@ -137,6 +137,7 @@ class House:
                 chosen.pop("limits", Limits()),
                 notes=self.board,
                 standing_of=lambda _: Standing("allowed", frozenset({"nucleus", "bucket"})),
+                is_app=lambda app_id: app_id in ("acme", "acme-notes"),
                 wall_ms=lambda: self.now_ms,
                 **chosen,
             )

@@ -171,6 +171,21 @@ def test_row_14_a_token_opens_its_own_app_only(house: House, token: NewToken) ->
     assert house.kept.rows == 0
 
 
+def test_row_14_a_key_that_is_another_apps_id_is_nothing_here(
+    house: House, token: NewToken
+) -> None:
+    body = b'{"userId":"u"}'
+    for key, good in (("acme", True), ("pub_of_the_far_end", True), ("acme-notes", False)):
+        answer = knock(
+            token.port, head("POST", target(token, f"{key}/user"), ours(token) | JSON, body)
+        )
+        if good:
+            assert status_of(answer) == 200, key
+        else:
+            assert answer == NOTHING_HERE
+    assert [app_id for app_id, _, _ in house.kept.batches] == ["acme", "acme"]
+
+
 @pytest.mark.parametrize(
     "rest",
     ["app/acme/track", "app/acme/track/", "/app/acme/track", "acme", "acme/", "x/app/acme/track"],

@@ -138,6 +138,56 @@ def test_row_25_a_flood_leaves_room_when_it_goes(hasty: House) -> None:
         sock.close()
 
 
+def test_row_25_who_has_no_token_takes_nobodys_place(house: House) -> None:
+    token = house.give()
+    with socket.create_connection(("127.0.0.1", token.port), 5) as inside:
+        inside.sendall(head("GET", _target(token), _ours(token) | UPGRADE))
+        assert inside.recv(65536).startswith(b"HTTP/1.1 101")
+        flood = [socket.create_connection(("127.0.0.1", token.port), 5) for _ in range(200)]
+        until(lambda: house.connections() <= 33)
+        assert _served(token)  # while all of the rest is still there
+        assert house.connections() > 20
+        inside.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            inside.recv(1)
+    for sock in flood:
+        sock.close()
+
+
+def test_row_24_blank_lines_are_no_header(hasty: House) -> None:
+    token = hasty.give()
+    with socket.create_connection(("127.0.0.1", token.port), 5) as sock:
+        sock.sendall(b"\r\n\r\n")
+        began = time.monotonic()
+        assert _until_closed(sock, 5) == NOTHING_HERE
+        assert time.monotonic() - began < 3
+
+
+def test_row_25_an_app_that_has_every_place_gives_one_up_when_it_is_idle(tmp_path: Path) -> None:
+    house = House(tmp_path / "gateway.json", connections=4)
+    try:
+        own, other = house.give("acme"), house.give("acme-notes")
+        target = f"/t/{other.token}/app/acme-notes/track"
+        request = head("POST", target, _ours(own) | JSON, EVENT)
+        with contextlib.ExitStack() as stack:
+            held = []
+            for _ in range(4):  # each in the middle of a body: nobody may end that
+                sock = stack.enter_context(socket.create_connection(("127.0.0.1", own.port), 5))
+                headers = _ours(own) | JSON | {"Content-Length": str(len(EVENT))}
+                sock.sendall(head("POST", _target(own), headers) + EVENT[:10])
+                held.append(sock)
+            until(lambda: len(house.gateway._listener.places.seated) == 4)
+            answer = knock(own.port, request)
+            assert status_of(answer) == 503
+            assert b"too many connections are open" in answer
+            for sock in held:
+                sock.sendall(EVENT[10:])
+                assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+            until(lambda: status_of(knock(own.port, request)) == 200)
+    finally:
+        house.close()
+
+
 def test_row_16_no_token_is_in_any_log_line(
     house: House, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

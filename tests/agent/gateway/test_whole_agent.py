@@ -178,7 +178,7 @@ def test_row_14_a_token_is_its_apps_alone_and_needs_its_consent(
     start: Callable[..., tuple[Agent, HostDoor]],
 ) -> None:
     _, door = start()
-    token = door.ask(GiveToken(app_id="nobody"))
+    token = door.ask(GiveToken(app_id="nobody", new=True))
     assert token.consent == "pending"
     status, said = _post(token, "app/nobody/track", EVENT)
     assert (status, said["field"], said["reportedIds"]) == (403, "appId", [])
@@ -191,6 +191,20 @@ def test_row_14_a_token_is_its_apps_alone_and_needs_its_consent(
     assert "words of Nucleus only" in own.warnings[0]
     status, said = _post(own, "event", b'{"event":"e","userId":"u"}')
     assert (status, said["error"]["code"]) == (403, "INVALID_API_KEY")
+
+
+def test_a_typing_error_gets_no_token_and_opens_nothing(
+    start: Callable[..., tuple[Agent, HostDoor]],
+) -> None:
+    _, door = start()
+    with pytest.raises(RequestFault, match="no app 'acmee' is declared here") as caught:
+        door.ask(GiveToken(app_id="acmee"))
+    assert "Did you mean acme?" in caught.value.advice
+    assert "--new" in caught.value.advice
+    assert door.ask(ListTokens()).listening is False
+    token = door.ask(GiveToken(app_id="acmee", new=True))
+    assert {line.language for line in token.lines} == {"nucleus"}  # as its Bucket is refused
+    assert door.ask(GiveToken(app_id="acmee")).token != token.token  # it has one: it is known
 
 
 def test_do_not_track_is_acknowledged_and_dropped_at_the_gateway_too(
@@ -207,7 +221,7 @@ def test_what_a_person_answered_holds_at_the_gateway(
     start: Callable[..., tuple[Agent, HostDoor]],
 ) -> None:
     _, door = start()
-    token = door.ask(GiveToken(app_id="nobody"))
+    token = door.ask(GiveToken(app_id="nobody", new=True))
     assert _post(token, "app/nobody/track", EVENT)[0] == 403
     door.ask(AllowApp(app_id="nobody"))
     assert _post(token, "app/nobody/track", EVENT) == (200, {"reportedIds": [1]})
