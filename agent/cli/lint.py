@@ -9,7 +9,7 @@ from agent.cli.parser import at_least_one, one_of, text
 from agent.cli.shell import DEGRADED, OK, Shell, UsageFault
 from agent.cli.table import clock, rows
 from agent.door.lint import ForgetShapes, ListShapes, Marked, ReadMarks, ShapeOf
-from agent.rules.wording import count, visible
+from agent.rules.wording import count, some, visible
 
 if TYPE_CHECKING:
     from agent.cli.parser import Parser
@@ -97,7 +97,7 @@ def _shapes(args: argparse.Namespace, shell: Shell) -> int:
         return OK
     for shape in listed:
         name = visible(shape.name) if shape.name else f"({visible(shape.type)})"
-        shell.say(f"{visible(shape.app_id)} {name}: seen {count(shape.seen)} times")
+        shell.say(f"{visible(shape.app_id)} {name}: seen {some(shape.seen, 'time')}")
         for one in shape.properties:
             kinds = ", ".join(f"{kind} {count(n)}" for kind, n in one.kinds.items())
             marks = f"  [{', '.join(map(visible, one.marks))}]" if one.marks else ""
@@ -107,7 +107,7 @@ def _shapes(args: argparse.Namespace, shell: Shell) -> int:
     if found.passed > found.seen:
         shell.say(f"{count(found.seen)} of {count(found.passed)} events were looked at.")
     if found.unlearned:
-        shell.say(f"{count(found.unlearned)} times a name or a property found no room.")
+        shell.say(f"{some(found.unlearned, 'time')} a name or a property found no room.")
     return OK
 
 

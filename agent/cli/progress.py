@@ -15,6 +15,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+from agent.rules.wording import events
+
 REFRESH_S = 0.1
 
 
@@ -41,7 +43,7 @@ class Progress:
             return
         self._drawn = now
         trouble = f", {bad:,} bad" if bad else ""
-        said = f"{acknowledged:,} events{trouble}"
+        said = f"{events(acknowledged)}{trouble}"
         self._rich.update(self._task, completed=done_bytes, said=said, refresh=True)
 
     def __enter__(self) -> Self:

@@ -14,7 +14,7 @@ from agent.cli.shell import OK, Shell, UsageFault
 from agent.cli.table import clock, rows
 from agent.door.redaction import ListRules, ReloadRules, Trials, TryRule
 from agent.rules.redaction import RULE_KEYS, Rule, read_rule
-from agent.rules.wording import count, events, visible
+from agent.rules.wording import count, events, some, visible
 from agent.settings import load
 from tracking.errors import AgentGone, SettingsFault
 
@@ -144,7 +144,9 @@ def _test(args: argparse.Namespace, shell: Shell) -> int:
         shell.json(told)
     else:
         number = sum(len(rule.examples) for rule in rules)
-        shell.say(f"{len(rules)} rules, {number} examples: all come out as written.")
+        shell.say(
+            f"{some(len(rules), 'rule')}, {some(number, 'example')}: all come out as written."
+        )
     return OK
 
 
@@ -186,7 +188,8 @@ def _add(args: argparse.Namespace, shell: Shell) -> int:
     if args.json:
         shell.json({"name": rule.name, "file": str(file), "in_force": in_force})
         return OK
-    shell.say(f"{visible(rule.name)}: {len(rule.examples)} examples came out as written.")
+    examples = some(len(rule.examples), "example")
+    shell.say(f"{visible(rule.name)}: {examples} came out as written.")
     when = "in force from now on" if in_force else "in force when the agent starts"
     shell.say(f"It stands in {file} and is {when}.")
     return OK

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from agent.cli.parser import at_least_one
 from agent.cli.shell import OK, Shell
 from agent.cli.table import clock
-from agent.rules.wording import visible
+from agent.rules.wording import events, visible
 
 if TYPE_CHECKING:
     from agent.cli.parser import Parser
@@ -121,7 +121,7 @@ class Passings:
     def sentences(self) -> list[str]:
         """Take what is to be said beside the events."""
         if self.skipped:
-            self._sentences.append(f"{self.skipped} events skipped, the reader is too slow")
+            self._sentences.append(f"{events(self.skipped)} skipped, the reader is too slow")
             self.skipped = 0
         return [self._sentences.popleft() for _ in range(len(self._sentences))]
 

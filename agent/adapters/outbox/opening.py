@@ -29,6 +29,7 @@ from agent.adapters.outbox.migrations import VERSION, Newer, refuse_newer, upgra
 from agent.adapters.outbox.reserve import Reserve
 from agent.adapters.outbox.salvage import keep_log, mend, resume
 from agent.adapters.outbox.wal import forgotten
+from agent.rules.wording import events
 from tracking.errors import Damaged, DiskFull, StorageFault
 
 log = logging.getLogger("agent.outbox")
@@ -67,13 +68,13 @@ class Opening:
         if difference > 0:
             self.damaged += difference
             self.notices.append(
-                f"{difference} events of {app_id} could not be read back from disk; "
-                "they are counted as lost (damaged)."
+                f"{events(difference)} of {app_id} could not be read back from disk, "
+                "counted as lost (damaged)."
             )
         else:
             self.notices.append(
-                f"{-difference} events of {app_id} wait again although the ledger knew them as "
-                "gone; the far end recognises repeats."
+                f"{events(-difference)} of {app_id} on disk that the ledger knew as gone, "
+                "to be sent again; the far end recognises repeats."
             )
         log.error("the ledger did not fit its rows app=%s difference=%d", app_id, difference)
 
@@ -181,7 +182,7 @@ def replace(
     opening.salvaged += saved
     opening.set_aside = aside
     opening.notices.append(
-        f"The outbox was set aside as {aside.name} ({why}); {saved} events were carried over."
+        f"The outbox was set aside as {aside.name} ({why}); carried over: {events(saved)}."
     )
     log.error("set the outbox aside, carried over what could be read events=%d why=%s", saved, why)
     return fresh

@@ -26,6 +26,7 @@ from agent.rules.endpoints import parse_address
 from agent.rules.notices import Moved, Start
 from agent.rules.proxies import Proxy
 from agent.rules.thrift import WORDS, Cause, Power, causes, holds_back
+from agent.rules.wording import events
 from agent.runtime.off_loop import off_loop
 from agent.settings import Settings
 from tracking.errors import Fault, LoginWanted, StorageFault
@@ -200,7 +201,8 @@ class Network:
         count = sum(self._held.values())
         for cause, (code, said) in WORDS.items():
             if count and cause in self.causes:
-                text = f"{said}: {count:,} events wait, at most a day"
+                wait = "waits" if count == 1 else "wait"
+                text = f"{said}: {events(count)} {wait}, at most a day"
                 known = self.core.board.notices.get(code)
                 if known is None or known.text != text:
                     self.core.note(code, text, "warning")

@@ -203,6 +203,7 @@ def test_a_rule_is_added_below_what_a_person_wrote_and_used_at_once(
     assert desk.run(*ADD, "--example", BEFORE, AFTER, "--dropped", '{"name":"x"}') == 78
     assert file.read_text() == mine  # the second example says that it drops, and it masks
     assert desk.run(*ADD, "--example", BEFORE, AFTER) == 0
+    assert "it's mail: 1 example came out as written." in desk.said
     assert file.read_text().startswith(mine)
     assert "in force from now on" in desk.said
     written = tomllib.loads(file.read_text())["redaction"]
@@ -232,6 +233,7 @@ def test_a_rule_that_comes_out_differently_is_refused_with_the_difference(
         f"examples = [{{ before = '{BEFORE}', after = '{AFTER}' }}]\n"
     )
     assert desk.run("redact", "test", str(file)) == 0
+    assert desk.said == "1 rule, 1 example: all come out as written.\n"
     assert desk.run("redact", "test", "nobody") == 64
     assert desk.run("redact", "test", "{ path = ") == 78
 

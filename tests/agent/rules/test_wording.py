@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.rules.wording import count, events, moment, sentence_end, size, span, visible
+from agent.rules.wording import count, events, moment, sentence_end, size, some, span, visible
 
 
 @given(st.text(max_size=300))
@@ -67,6 +67,7 @@ def test_sizes_are_binary(number: int, text: str) -> None:
 
 def test_counts_are_grouped_and_one_event_is_singular() -> None:
     assert (count(1204), events(1), events(1204)) == ("1,204", "1 event", "1,204 events")
+    assert [some(n, "line") for n in (0, 1, 1204)] == ["0 lines", "1 line", "1,204 lines"]
 
 
 def test_a_moment_names_its_day_only_when_it_is_another() -> None:
