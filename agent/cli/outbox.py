@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from agent.door import Door, QueuedEvent
 
 CALL = re.compile(rb'\{"id":"[^"]*","at":[0-9]+,"type":')  #: How a stored call begins.
+#: What became of a dead letter, as a person reads it.
+WHY = {"refused": "refused", "unacknowledged": "never acknowledged"}
 MOST = 10_000  #: Rows that one listing of the agent answers at most.
 
 
@@ -76,10 +78,11 @@ def _list(args: argparse.Namespace, shell: Shell) -> int:
     if not queued:
         shell.say("No dead letters." if args.dead else "Nothing waits to be sent.")
     for event in queued:
-        shell.say(f"{clock(event.accepted_ms)} {visible(event.app_id)} {visible(event.id)}")
+        whose = visible(event.app_id) + (f"/{visible(event.upstream)}" if event.upstream else "")
+        shell.say(f"{clock(event.accepted_ms)} {whose} {visible(event.id)}")
         if event.reason:
             detail = f": {visible(event.detail)}" if event.detail else ""
-            shell.say(f"  refused: {visible(event.reason)}{detail}")
+            shell.say(f"  {WHY.get(event.reason) or visible(event.reason)}{detail}")
         shell.say(f"  {visible(event.body, 2000)}")
     return OK
 

@@ -258,7 +258,8 @@ class QueuedEvent(msgspec.Struct, frozen=True, kw_only=True):
     accepted_ms: int
     body: str  #: The event as it goes on the wire (JSON).
     reason: str = ""  #: Dead letters: why.
-    detail: str = ""  #: Dead letters: the far end's words.
+    detail: str = ""  #: Dead letters: the far end's words, and its code for them.
+    upstream: str = ""  #: Dead letters: the way out on which it was refused; may be empty.
 
 
 class WireEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -175,6 +175,12 @@ class Controls:
             yield b"\n".join(rows) + b"\n"
 
     async def dead_letters(self, app_id: str | None, limit: int) -> tuple[QueuedEvent, ...]:
+        outbox = self.core.outbox
+        names = {
+            lane.stream: lane.way.name
+            for desk in self.core.desks.values()
+            for lane in (*desk.lanes, *desk.forgotten)
+        }
         return tuple(
             QueuedEvent(
                 id=letter.id,
@@ -183,8 +189,9 @@ class Controls:
                 body=letter.body.decode(),
                 reason=letter.reason,
                 detail=letter.detail,
+                upstream=names.get(outbox.stream(letter.app_id, letter.queue), letter.queue),
             )
-            for letter in self.core.outbox.letters(app_id, limit)
+            for letter in outbox.letters(app_id, limit)
         )
 
     async def retry_dead(self, ids: tuple[str, ...] | None) -> int:

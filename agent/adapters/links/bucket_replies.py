@@ -33,10 +33,12 @@ NOT_THE_ITEMS: Final = frozenset((401, 402, 403, 404, 405, 407, 410, 421, 426, 4
 AGAIN: Final = frozenset((408, 425, 429))
 KEY_CODES: Final = frozenset((INVALID_API_KEY, "WRONG_REGION"))
 FORBIDDEN: Final = 403
+WORDS_CHARACTERS, CODE_CHARACTERS = 200, 60  #: A dead letter keeps no more.
 
 
 class _Rejected(msgspec.Struct):
     index: object = None
+    code: object = None
     message: object = None
 
 
@@ -73,7 +75,8 @@ def meaning(number: int, answer: Answer, *, vendor: bool) -> Taken | Unfit | Los
     if answer.status in NOT_THE_ITEMS or answer.status < 400:
         return Lost(number, refusal(answer.status, answer.retry_after, said.encode()))
     if answer.status < 500 and answer.status not in AGAIN:
-        return Unfit(number, answer.status, said or f"the far end answered {answer.status}")
+        said = _with_code(said or f"the far end answered {answer.status}", code)
+        return Unfit(number, answer.status, said)
     return Lost(number, refusal(answer.status, answer.retry_after, said.encode()))
 
 
@@ -84,7 +87,8 @@ def _success(number: int, answer: Answer, body: _Body | None, vendor: bool) -> T
         said, code = _said(answer, body)
         if code in KEY_CODES:
             return Lost(number, _refused(FORBIDDEN, said))
-        return Unfit(number, answer.status, said or "the far end says that it had no success")
+        said = said or "the far end says that it had no success"
+        return Unfit(number, answer.status, _with_code(said, code))
     text = answer.body.lstrip()
     page = answer.content_type == "text/html" or text[:1] == b"<"
     if page or not vendor:
@@ -118,7 +122,8 @@ def _rejected(listed: object) -> tuple[tuple[int, str], ...]:
             continue
         if isinstance(item.index, int) and not isinstance(item.index, bool):
             said = words(item.message) if isinstance(item.message, str) else ""
-            found.setdefault(item.index, said or "rejected without a word")
+            code = item.code if isinstance(item.code, str) else ""
+            found.setdefault(item.index, _with_code(said or "rejected without a word", code))
     return tuple(found.items())
 
 
@@ -136,6 +141,12 @@ def _said(answer: Answer, body: _Body | None) -> tuple[str, str]:
             sentences.append(text)
     code = error.code if isinstance(error.code, str) else ""
     return words("; ".join(str(one) for one in sentences) or code), code
+
+
+def _with_code(said: str, code: str) -> str:
+    """Return what was said with the far end's code for it, in as many characters as words have."""
+    tail = f" ({words(code)[:CODE_CHARACTERS]})" if code and code != said else ""
+    return said[: WORDS_CHARACTERS - len(tail)] + tail
 
 
 def _refused(status: int, said: str) -> Refused:

@@ -53,8 +53,8 @@ class DeadLetters:
     def newest(self, app_id: str | None, limit: int) -> list[Letter]:
         """Return dead letters, newest first."""
         rows = self._db.execute(
-            "SELECT d.id, s.app_id, d.buried_ms, d.reason, d.detail, d.body FROM dead_letter d"
-            " JOIN stream s ON s.id = d.stream WHERE ?1 IS NULL OR s.app_id = ?1"
+            "SELECT d.id, s.app_id, s.upstream, d.buried_ms, d.reason, d.detail, d.body"
+            " FROM dead_letter d JOIN stream s ON s.id = d.stream WHERE ?1 IS NULL OR s.app_id = ?1"
             " ORDER BY d.n DESC LIMIT ?2",
             (app_id, limit),
         )

@@ -140,10 +140,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One dead letter: refused for good, kept for a person."""
+    """One dead letter: refused for good, kept for a person.
+
+    Attributes:
+        queue: The name of the stream that it is of.
+
+    """
 
     id: str
     app_id: str
+    queue: str
     buried_ms: int
     reason: str
     detail: str

@@ -23,9 +23,15 @@ QUEUED = tuple(
 )
 DEAD = (
     QueuedEvent(
-        id="d1", app_id="acme-notes", accepted_ms=1, body="{}", reason="413", detail="too large"
+        id="d1",
+        app_id="acme-notes",
+        accepted_ms=1,
+        body="{}",
+        reason="refused",
+        detail="too large (TOO_LARGE)",
+        upstream="vendor",
     ),
-    QueuedEvent(id="d2", app_id="other", accepted_ms=2, body="{}", reason="413"),
+    QueuedEvent(id="d2", app_id="other", accepted_ms=2, body="{}", reason="unacknowledged"),
 )
 
 
@@ -49,7 +55,13 @@ def test_what_waits_is_listed_oldest_first(full: Any) -> None:
 
 def test_dead_letters_are_listed_with_the_far_ends_words(full: Any) -> None:
     assert full.run("outbox", "list", "--dead") == 0
-    assert "  refused: 413: too large\n" in full.said
+    lines = full.said.splitlines()
+    assert lines[0].endswith(" acme-notes/vendor d1")
+    assert lines[1] == "  refused: too large (TOO_LARGE)"
+    assert lines[3].endswith(" other d2")
+    assert lines[4] == "  never acknowledged"
+    assert full.run("outbox", "list", "--dead", "--json") == 0
+    assert [letter["upstream"] for letter in json.loads(full.said)] == ["vendor", ""]
     full.door.dead = ()
     full.run("outbox", "list", "--dead")
     assert full.said == "No dead letters.\n"

@@ -118,7 +118,7 @@ def test_a_person_sees_the_dead_letter_and_offers_it_again(
     assert status.sentence.code == "dead_letters"
     assert "1 refused for good" in homing(door, "status")
     listed = homing(door, "outbox", "list", "--dead")
-    assert f"refused: unacknowledged: on 5 dials in a row, by {far.endpoint}" in listed
+    assert f"never acknowledged: on 5 dials in a row, by {far.endpoint}" in listed
     assert '"poison"' in listed
 
     far.cured = True

@@ -61,7 +61,7 @@ def test_what_a_collector_rejects_is_named_by_index_with_its_words() -> None:
         }
     ).encode()
     assert heard(200, body, vendor=False) == Taken(
-        7, ((3, "userId:\\x1b[31m Required"), (5, "rejected without a word"))
+        7, ((3, "userId:\\x1b[31m Required (X)"), (5, "rejected without a word"))
     )
     assert heard(200, b'{"success":true,"rejected":{"index":1}}') == Taken(7)
 
@@ -91,16 +91,26 @@ def test_a_page_in_html_is_somebody_else_also_before_a_vendor() -> None:
 def test_no_success_is_as_good_as_400() -> None:
     for vendor in (True, False):
         assert heard(200, BAD, vendor=vendor) == Unfit(
-            7, 200, "the body is not valid; userId: Required"
+            7, 200, "the body is not valid; userId: Required (BODY_VALIDATION_FAILED)"
         )
 
 
 @pytest.mark.parametrize("status", [400, 406, 409, 411, 413, 415, 422])
 def test_a_4xx_that_speaks_of_the_items_is_unfit_with_its_words(status: int) -> None:
-    assert heard(status, BAD) == Unfit(7, status, "the body is not valid; userId: Required")
+    words = "the body is not valid; userId: Required (BODY_VALIDATION_FAILED)"
+    assert heard(status, BAD) == Unfit(7, status, words)
     assert heard(status) == Unfit(7, status, f"the far end answered {status}")
     page = heard(status, b"<h1>nginx</h1>", content_type="text/html")
     assert page == Unfit(7, status, "nginx")
+
+
+def test_a_code_is_kept_beside_words_without_end_and_not_said_twice() -> None:
+    error = {"code": "TOO_LONG", "message": "x" * 300}
+    told = heard(400, json.dumps({"error": error}).encode())
+    assert isinstance(told, Unfit)
+    assert len(told.words) == 200
+    assert told.words.endswith("xx (TOO_LONG)")
+    assert heard(400, b'{"error":{"code":"TOO_LONG"}}') == Unfit(7, 400, "TOO_LONG")
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 401, 402, 403, 404, 405, 407, 410, 421])

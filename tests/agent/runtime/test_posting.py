@@ -230,7 +230,7 @@ def test_what_a_collector_rejects_by_index_is_buried_and_not_asked_again(
                 await delivered(here, way)
                 account = here.core.outbox.account(way.stream)
                 assert (account.delivered, account.dead) == (2, 1)
-                assert here.core.outbox.letters("acme", 10)[0].detail == "too long"
+                assert here.core.outbox.letters("acme", 10)[0].detail == "too long (X)"
                 assert len(far.requests) == 1
 
     asyncio.run(story())

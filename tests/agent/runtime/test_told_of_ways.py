@@ -33,3 +33,21 @@ def test_a_way_without_anything_to_send_is_not_said_never_to_have_sent(folder: P
                 assert live.evidence.startswith(f"{far.url}: live")
 
     asyncio.run(story())
+
+
+def test_a_dead_letter_names_its_upstream_and_the_far_ends_code(
+    folder: Path, expected_warnings: Callable[..., None]
+) -> None:
+    expected_warnings("agent.secrets", "agent.core")
+    error = b'{"success":false,"error":{"code":"NO_SUCH_USER","message":"nobody"}}'
+
+    async def story() -> None:
+        with http_end(response(error, "400 Bad Request")) as far:
+            async with posting(folder, "bucket", far.url, 'name = "vendor"') as (here, way):
+                await here.call("user", {"userId": "u"})
+                await delivered(here, way)
+                (letter,) = await here.controls.dead_letters("acme", 10)
+                assert letter.upstream == "vendor"
+                assert (letter.reason, letter.detail) == ("refused", "nobody (NO_SUCH_USER)")
+
+    asyncio.run(story())
