@@ -247,8 +247,9 @@ class Lint:
         """
         if any(type(value) in (list, dict) for value in data.values()):
             return
-        if any(personal.of_property(name, value) for name, value in data.items()):
-            return
+        told = {name: "?" if value == "" else value for name, value in data.items()}
+        if any(personal.of_property(name, value) for name, value in told.items()):
+            return  # also where nothing stands yet: the next one may be a password
         steady = self._steady.setdefault((app_id, key), {})
         if len(steady) < MOST_STEADY:
             steady[signature] = 0

@@ -225,3 +225,10 @@ def test_what_a_rule_has_replaced_is_marked_no_more() -> None:
         *("personal: email in payload.email", "personal: phone in payload.phone"),
         *("personal: name in payload.login", "personal: secret in payload.pin"),
     ]
+
+
+def test_an_empty_text_does_not_teach_us_to_look_away() -> None:
+    lint = Lint()
+    learn(lint, {"password": ""}, 30)
+    assert learn(lint, {"password": "hunter2"})
+    assert shape(lint).properties["payload.password"].marks == {"personal:secret": 1}
