@@ -20,6 +20,7 @@ from agent.cli.parser import at_least_one, duration_s, one_of, text
 from agent.cli.shell import OK, Shell, UsageFault
 from agent.door.wire import MOST_ENTRIES, ReadWire
 from agent.rules.wording import count, size, visible
+from tracking.errors import AgentGone
 
 if TYPE_CHECKING:
     from agent.cli.parser import Parser
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from agent.door.wire import WirePage
 
 FOLLOW_S = 25.0  #: One question of a follower waits so long.
+AGAIN_S = 1.0  #: After that it looks again for an agent that went away.
 SHORT = 160  #: Characters of JSON that stay on one line.
 WIDEST = 100_000  #: Characters of one line that are shown.
-VERDICTS = ("acknowledged", "refused", "not answered", "retried")
+VERDICTS = ("acknowledged", "refused", "not answered", "retried", "not sent")
 _FRAME = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _EVENTS = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -101,13 +103,31 @@ def _newest(door: Door, wanted: ReadWire) -> tuple[list[WireEntry], WirePage]:
 def _follow(
     door: Door, wanted: ReadWire, after: int, shell: Shell, args: argparse.Namespace
 ) -> None:
-    """Print what is said from now on; ends with Ctrl-C, or with the agent."""
+    """Print what is said from now on; ends with Ctrl-C, not with the agent."""
     while True:
         shell.out.flush()
-        page = door.ask(msgspec.structs.replace(wanted, after=after, limit=1_000, wait_s=FOLLOW_S))
+        ask = msgspec.structs.replace(wanted, after=after, limit=1_000, wait_s=FOLLOW_S)
+        try:
+            page = door.ask(ask)
+        except AgentGone:
+            shell.complain("the agent has ended; waiting until it is back")
+            door, newest = _back(shell)
+            after = min(after, newest)  # numbers begin anew where all was forgotten meanwhile
+            continue
         for entry in page.entries:
             _print(entry, shell, args)
         after = page.newest
+
+
+def _back(shell: Shell) -> tuple[Door, int]:
+    """Wait for an agent; return its door, and the number of its newest entry."""
+    while True:
+        time.sleep(AGAIN_S)
+        try:
+            door = shell.door()
+            return door, door.ask(ReadWire(limit=1)).newest
+        except AgentGone:
+            pass
 
 
 def _print(entry: WireEntry, shell: Shell, args: argparse.Namespace) -> None:
@@ -148,8 +168,12 @@ def pretty(said: str) -> Iterator[str]:
     if not said:
         return
     if not said.startswith(("{", "[")):
-        yield from re.split(r"\r?\n", said.strip())
-        return
+        head, _, body = said.partition("\r\n\r\n")
+        if not body.startswith(("{", "[")):
+            yield from re.split(r"\r?\n", said.strip())
+            return
+        yield from re.split(r"\r?\n", head.strip())
+        said = body
     if len(said) <= SHORT:
         yield said
         return

@@ -276,7 +276,8 @@ class WireEntry(msgspec.Struct, frozen=True, kw_only=True):
     #: ``portal``, ``data-api``, ``verdict``
     head: str = ""  #: Method and path, or the status line.
     peer: str = ""  #: Who was at the other end: the certificate, or why there is none.
-    verdict: str = ""  #: "acknowledged 12 of 12", "refused: …", "not answered", "retried".
+    #: "acknowledged 12 of 12", "refused: …", "not answered", "retried", "not sent: …".
+    verdict: str = ""
     of: int | None = None  #: Of a verdict that came later: the number of what it is about.
 
 

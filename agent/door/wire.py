@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from agent.door import WireEntry
 from agent.door.asking import Request
 
-Verdict = Literal["acknowledged", "refused", "not answered", "retried"]
+Verdict = Literal["acknowledged", "refused", "not answered", "retried", "not sent"]
 MOST_ENTRIES = 10_000
 MOST_WAIT_S = 30.0
 

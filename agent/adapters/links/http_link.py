@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from agent.adapters.links.http_wire import Answer, HttpWire, Question, Stale
+from agent.adapters.links.http_wire import Answer, HttpWire, Passed, Question, Stale
+from agent.adapters.links.http_wire import unheard as unnoted
 from agent.adapters.links.websocket_link import Died, Note, unheard
 from agent.adapters.roads.atlas import Atlas
 from agent.adapters.roads.patience import Abandoned, Patience, as_fault, drain, ready_of
@@ -42,6 +43,7 @@ from agent.rules.notices import Lost
 from tracking.errors import Fault
 
 MASK = "…".encode()  #: Stands for the key in what a far end says.
+BLANK = b"***"  #: Stands for the key in what is noted, as :mod:`agent.rules.masking` has it.
 IDLE_S = 300.0  #: A connection that nobody used for so long is closed.
 
 Make = Callable[[str], Question]  #: From the key, empty if there is none.
@@ -86,6 +88,8 @@ class HttpLink:
         resolve: Name to places; replaced in tests.
         atlas: Hosts, proxies and logins of this agent.
         note: Hears what a proxy is asked and answers; called from this thread.
+        passed: Hears what was written and what was answered, without the key; likewise. It hears
+            an answer before that is posted.
 
     Attributes:
         sent_bytes: Bodies sent since the start. Written by this thread alone; any may read it.
@@ -107,6 +111,7 @@ class HttpLink:
         resolve: Resolve = look_up,
         atlas: Atlas | None = None,
         note: Note = unheard,
+        passed: Callable[[Passed], None] = unnoted,
     ) -> None:
         self.name = name
         self.sent_bytes = 0
@@ -120,6 +125,7 @@ class HttpLink:
         self._resolve = resolve
         self._atlas = atlas
         self._note = note
+        self._passed = passed
         self._context: ssl.SSLContext | None = None
         self._inbox: deque[_Ask] = deque()
         self._unwanted = 0  # questions up to this one were cancelled
@@ -253,10 +259,20 @@ class HttpLink:
 
     def _masked(self, answer: Answer) -> Answer:
         """Return the answer without our key, which a far end may well repeat in its words."""
+        body = self._without_key(answer.body, MASK)
+        return answer if body is answer.body else replace(answer, body=body)
+
+    def _without_key(self, said: bytes, mask: bytes) -> bytes:
         for key in {self._key or "", quote(self._key or "", safe="")} - {""}:
-            if key.encode() in answer.body:
-                answer = replace(answer, body=answer.body.replace(key.encode(), MASK))
-        return answer
+            if key.encode() in said:
+                said = said.replace(key.encode(), mask)
+        return said
+
+    def _tell(self, passed: Passed) -> None:
+        """Tell what passed, without our key."""
+        text = self._without_key(passed.text, BLANK)
+        head = self._without_key(passed.head.encode(), BLANK).decode()
+        self._passed(replace(passed, head=head, text=text))
 
     def _connect(self, ask: _Ask) -> HttpWire:
         self.dials += 1
@@ -264,7 +280,7 @@ class HttpLink:
         sock = open_road(
             ask.address, patience, context=self._tls, resolve=self._look_up, atlas=self._atlas
         )
-        return HttpWire(ask.address, sock, self._agent)
+        return HttpWire(ask.address, sock, self._agent, self._tell)
 
     def _patience(self, number: int, seconds: float) -> Patience:
         def note(kind: str, direction: Literal["sent", "received"], said: bytes) -> None:

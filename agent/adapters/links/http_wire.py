@@ -21,8 +21,9 @@ import contextlib
 import hashlib
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import h11
 
@@ -74,6 +75,33 @@ class Answer:
     whole: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Something that passed over the connection, whole: for the record of the wire.
+
+    Attributes:
+        question: Which it is, or which it answers.
+        direction: ``sent`` is said as soon as it was written, whatever becomes of it.
+        head: Method and path, or status and content type. May hold a key, as ``text`` may.
+        text: Head and body; of an answer without interim answers, chunk sizes and trailers.
+        size: Bytes on the wire, all of them.
+        peer: Who proved to be there.
+
+    """
+
+    question: Question
+    direction: Literal["sent", "received"]
+    head: str
+    text: bytes = field(repr=False)
+    size: int
+    peer: str
+
+
+def unheard(passed: Passed) -> None:
+    """Tell nobody what passed."""
+    del passed
+
+
 class Stale(Exception):
     """The far end had closed a connection that was kept open: nothing of the question was heard.
 
@@ -88,6 +116,7 @@ class HttpWire:
         address: Where it leads.
         sock: Connected, not blocking; owned from now on.
         agent: For ``User-Agent``.
+        note: Hears what passes.
 
     Attributes:
         peer: Who proved to be there: address, TLS version and the certificate's fingerprint.
@@ -96,13 +125,20 @@ class HttpWire:
 
     """
 
-    def __init__(self, address: Address, sock: socket.socket, agent: str) -> None:
+    def __init__(
+        self,
+        address: Address,
+        sock: socket.socket,
+        agent: str,
+        note: Callable[[Passed], None] = unheard,
+    ) -> None:
         self.address = address
         self.sock = sock
         self.peer = peer_of(sock)
         self.sent_bytes = 0
         self.received_bytes = 0
         self._agent = agent
+        self._note = note
         self._asked = 0
         self._grammar = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
 
@@ -153,16 +189,21 @@ class HttpWire:
 
     def _exchange(self, question: Question, patience: Patience, heard: _Heard) -> Answer:
         patience.doing = "sending"
+        asked = self._head(question)
         wires = (
-            self._grammar.send(self._head(question)),
+            self._grammar.send(asked),
             self._grammar.send(h11.Data(data=question.body)),
             self._grammar.send(h11.EndOfMessage()),
         )
+        text = b"".join(wire or b"" for wire in wires)
         try:
-            send_all(self.sock, b"".join(wire or b"" for wire in wires), patience)
+            send_all(self.sock, text, patience)
             self.sent_bytes += len(question.body)
         except (BrokenPipeError, ConnectionResetError):
             pass  # it may have answered before it stopped reading: a body that is too large
+        finally:  # a part of it has left, too
+            line = (asked.method + b" " + asked.target).decode("latin-1")
+            self._note(Passed(question, "sent", line, text, len(text), self.peer))
         patience.doing = "the far end's answer"
         head: h11.Response | None = None
         body: list[bytes] = []
@@ -181,12 +222,25 @@ class HttpWire:
                     if size > BODY_BYTES or heard.raw_bytes > RAW_BYTES:
                         self.received_bytes += BODY_BYTES
                         assert head is not None
-                        return _answer(head, b"".join(body)[:BODY_BYTES], whole=False)
+                        cut = b"".join(body)[:BODY_BYTES]
+                        return self._told(question, head, _answer(head, cut, whole=False), heard)
                 case h11.EndOfMessage() if head is not None:
                     self.received_bytes += size
-                    return _answer(head, b"".join(body), whole=True)
+                    whole = _answer(head, b"".join(body), whole=True)
+                    return self._told(question, head, whole, heard)
                 case _:
                     raise Unreachable("the far end broke off in its answer")
+
+    def _told(
+        self, question: Question, head: h11.Response, answer: Answer, heard: _Heard
+    ) -> Answer:
+        """Note an answer, and return it."""
+        lines = [b"HTTP/%b %d %b" % (head.http_version, head.status_code, head.reason)]
+        lines += [b"%b: %b" % (name, value) for name, value in head.headers.raw_items()]
+        text = b"\r\n".join((*lines, b"", answer.body))
+        line = f"{answer.status} {answer.content_type}".rstrip()
+        self._note(Passed(question, "received", line, text, heard.raw_bytes, self.peer))
+        return answer
 
     def _next(self, patience: Patience, heard: _Heard) -> h11.Event:
         """Return the next thing that the far end says."""

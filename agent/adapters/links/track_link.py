@@ -42,7 +42,8 @@ class TrackLink:
     Args:
         name: Of the way, for the thread's name.
         post: Takes notices; called from the link's thread, must not wait.
-        limits: As :class:`agent.adapters.links.http_link.HttpLink` takes them.
+        limits: As :class:`agent.adapters.links.http_link.HttpLink` takes them. What ``passed``
+            hears has the very frame as its question's body.
 
     """
 

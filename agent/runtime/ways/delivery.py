@@ -142,7 +142,7 @@ class Delivery:
         """Give the rule a notice and carry out what it orders."""
         if isinstance(notice, Received):
             self.received_bytes += len(notice.raw)
-            self.notes.frame("received", notice.raw, self._sender.peer)
+            self.notes.received(notice.dial, notice.raw, self._sender.peer)
             if notice.anon_id is not None and notice.dial == self.rule.dial:
                 self._adopt(notice.anon_id)
         was_live = self.rule.state is State.LIVE
@@ -187,6 +187,7 @@ class Delivery:
                     self.dials += 1
                     self.doubts.dialled()
                     self._count_start()
+                    self.notes.dialled(dial, http=over == "http")
                     base = self.endpoint if over == "websocket" else over_http(self.endpoint)
                     self._sender.dial(dial, endpoint_url(base, self.desk.app_id, form))
                 case HangUp(dial=dial):
@@ -212,14 +213,12 @@ class Delivery:
                     self.dock.plan_settle()
 
     def _lend(self, dial: int, now_s: float) -> None:
-        if self.dock.holds_back(self.stream):
-            self._obey(self.rule.feed(Drained(), now_s), now_s)
-            return
         batch = None
         try:
-            batch = self.dock.outbox.lease(
-                self.stream, self._lent_to, MAX_BATCH_EVENTS, MAX_BATCH_BYTES
-            )
+            if not self.dock.holds_back(self.stream):
+                batch = self.dock.outbox.lease(
+                    self.stream, self._lent_to, MAX_BATCH_EVENTS, MAX_BATCH_BYTES
+                )
         except StorageFault as fault:
             self.dock.storage_failed(fault)  # it offers again when it has tried again
         if batch is None:
@@ -241,7 +240,7 @@ class Delivery:
         device = identity.device_id
         frame = heartbeat(device, device, session.session_id if session is not None else None)
         self.sent_bytes += len(frame)
-        self.notes.frame("sent", frame, self._sender.peer)
+        self.notes.frame(frame, self._sender.peer)
         self._sender.heartbeat(dial, frame)
         self.dock.beat()
 
@@ -277,8 +276,7 @@ class Delivery:
             del self._flight[number]
         self.notes.acknowledged(number, len(ids), whole=whole)
         self.doubts.acknowledged(number, ids, whole=whole)
-        hold = self._kept_hold
-        if hold is not None:
+        if (hold := self._kept_hold) is not None:
             self._hold(acknowledged(hold, self._wall_ms(), self.rule.backoff, self.rule.rng))
         self.latency_ms = (now_s - lent_s) * 1000
         self.last_ack_ms = self._wall_ms()
@@ -373,12 +371,14 @@ class Delivery:
 def make_delivery(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> Delivery:
     """Make a way out in the words of Nucleus; its thread is not started yet."""
     link, kept = dock.link, desk.kept(way.name)
+    notes = WireNotes(dock.wire, desk.app_id, way.name, dock.means.wall_ms)
     limits: dict[str, Any] = {
         "ca_file": Path(link.ca_file) if link.ca_file else None,
         "dial_s": max(0.5, link.dial_deadline_s - 1.0),  # its sentence is the better one
         "atlas": dock.atlas,
+        "note": notes.said,
     }
-    notes = WireNotes(dock.wire, desk.app_id, way.name, dock.means.wall_ms)
+    posts = TrackLink(desk.app_id, post, answer_s=link.ack_timeout_s, passed=notes.passed, **limits)
     return Delivery(
         desk=desk,
         way=way,
@@ -393,8 +393,8 @@ def make_delivery(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> 
             ack_s=link.ack_timeout_s,
             fallback=Fallback(link.http_after, link.websocket_retry_s, suspected=kept.http),
         ),
-        link=WebSocketLink(desk.app_id, post, note=notes.said, **limits),
-        posts=TrackLink(desk.app_id, post, answer_s=link.ack_timeout_s, note=notes.said, **limits),
+        link=WebSocketLink(desk.app_id, post, **limits),
+        posts=posts,
         doubts=Doubts(fair_s=link.ack_timeout_s / 3),
         notes=notes,
     )

@@ -29,7 +29,7 @@ from agent.adapters.outbox.segments import Batch
 from agent.door import LinkStatus
 from agent.rules.batching import MAX_BATCH_BYTES
 from agent.rules.calls import BULK_ITEMS, Stored, bulk, idempotency_key, posted, stored_of
-from agent.rules.endpoints import Address, parse_address
+from agent.rules.endpoints import parse_address
 from agent.rules.mapping import METHODS, PROFILES, Profile
 from agent.rules.notices import Drained, Lease, Lost, Offered, Release, Settle, Stop
 from agent.rules.posting import PostingRule
@@ -38,7 +38,7 @@ from agent.rules.ways import Way
 from agent.runtime.counter.desk import Desk
 from agent.runtime.ways.leaving import REFUSED, Condemned, Dock, Owed, Post
 from agent.runtime.ways.standing import Standing
-from agent.runtime.ways.wire_notes import WireNotes
+from agent.runtime.ways.wire_notes import Posted, WireNotes
 from tracking.errors import NoKey, Refused, StorageFault
 
 log = logging.getLogger("agent.posting")
@@ -52,7 +52,8 @@ class _Asked:
     """The question under way."""
 
     number: int
-    wire: int  # what the record of the wire calls it
+    posted: Posted  # for the record of the wire
+    head: str  # method and path, without a key
     at_s: float
     count: int
 
@@ -70,6 +71,7 @@ class Posting:
         rule: Decides.
         link: Asks; its own thread.
         profile: How the far end wants to be spoken to.
+        notes: The record of the wire.
         owed: What it took, for the core's next commit.
         condemned: What it refused, for the same.
 
@@ -83,6 +85,7 @@ class Posting:
     rule: PostingRule
     link: HttpLink
     profile: Profile
+    notes: WireNotes
     standing: Standing
     owed: list[Owed] = field(default_factory=list)
     condemned: list[Condemned] = field(default_factory=list)
@@ -138,7 +141,10 @@ class Posting:
         if isinstance(notice, Answered):
             notice = self._heard(notice, now_s)
         elif isinstance(notice, Lost):
-            self._judge(notice.dial, f"not answered: {notice.fault}")
+            asked = self._asked
+            if asked is not None and asked.number <= notice.dial:
+                self._asked = None
+                self.notes.lost(asked.posted, asked.head, notice.fault)
         self._obey(self.rule.feed(notice, now_s), now_s)
         self.standing.look(self.endpoint, now_s)
 
@@ -226,9 +232,10 @@ class Posting:
             (call,) = calls
             question = Question(f"/{call.type}", posted(call, self.profile), named)
             make = partial(_with_path_key, question)
-        self._asked = _Asked(
-            order.question, self._note_question(address, question), now_s, len(calls)
-        )
+        key = "" if self.profile == "front" else f"/{SHOWN_KEY}"
+        head = f"POST {address.path}{key}{question.path}"
+        leaves = self.notes.post(question.body)
+        self._asked = _Asked(order.question, leaves, head, now_s, len(calls))
         self.link.ask(order.question, address, make)
 
     def _mark(self, last: str) -> None:
@@ -237,33 +244,11 @@ class Posting:
             self.desk.keep(self.way.name, mark=last)
             self.dock.settle_now()
 
-    def _note_question(self, address: Address, question: Question) -> int:
-        key = "" if self.profile == "front" else f"/{SHOWN_KEY}"
-        return self.dock.wire.add(
-            self.dock.means.wall_ms(),
-            self.desk.app_id,
-            "sent",
-            question.body,
-            upstream=self.way.name,
-            kind="http",
-            head=f"POST {address.path}{key}{question.path}",
-        )
-
     # --- answers --------------------------------------------------------------------------------
 
     def _heard(self, heard: Answered, now_s: float) -> Taken | Unfit | Lost:
-        answer, told = heard.answer, meaning(heard.number, heard.answer, vendor=self.vendor)
+        told = meaning(heard.number, heard.answer, vendor=self.vendor)
         asked = self._asked if self._asked and self._asked.number == heard.number else None
-        self.dock.wire.add(
-            heard.at_ms,
-            self.desk.app_id,
-            "received",
-            answer.body,
-            upstream=self.way.name,
-            kind="http",
-            head=f"{answer.status} {answer.content_type}".rstrip(),
-            peer=heard.peer,
-        )
         if asked is None:
             return told  # nobody wants it any more
         match told:
@@ -291,8 +276,7 @@ class Posting:
         if asked is None or asked.number > number:
             return
         self._asked = None
-        now_ms, app_id = self.dock.means.wall_ms(), self.desk.app_id
-        self.dock.wire.judge(asked.wire, now_ms, app_id, verdict, upstream=self.way.name)
+        self.notes.became(asked.posted, verdict)
 
     def _settle(self, ids: frozenset[str]) -> None:
         assert self._batch is not None
@@ -365,6 +349,7 @@ def make_posting(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> P
         dock.wire.masks.add(token.text)
         return token.text
 
+    notes = WireNotes(dock.wire, desk.app_id, way.name, dock.means.wall_ms)
     posting = Posting(
         desk=desk,
         way=way,
@@ -380,9 +365,11 @@ def make_posting(desk: Desk, way: Way, stream: int, dock: Dock, post: Post) -> P
             dial_s=link.dial_deadline_s,
             answer_s=link.ack_timeout_s,
             atlas=dock.atlas,
-            note=WireNotes(dock.wire, desk.app_id, way.name, dock.means.wall_ms).said,
+            note=notes.said,
+            passed=notes.passed,
         ),
         profile=profile,
+        notes=notes,
         standing=Standing(desk, way, dock, rule),
     )
     return posting

@@ -3,24 +3,50 @@
 A frame with events is open until the far end has answered for all of them. When the connection
 ends first, it was not answered (or refused, if that is why); when its events go out again, it was
 retried. So every frame that a person finds in the record says how it ended.
+
+Over HTTP a question is noted by the link's thread, when it was written to a road; what became of it
+is known to the core, which may give it up at the same moment. :class:`Posted` is where they meet.
+A question that never left is told in one short entry, not with each try.
 """
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from agent.adapters.links.http_wire import Passed
 from agent.runtime.wire import Direction, WireLog
 from tracking.errors import Fault, Refused
 
 MOST_UNANSWERED = 64  #: Remembered, so that their next try is told; a connection has four.
+MOST_GIVEN_UP = 4  #: Questions over HTTP that the link may be writing just now, all the same.
+
+
+@dataclass(slots=True, eq=False)
+class Posted:
+    """A question over HTTP that is about to leave, or has left.
+
+    Attributes:
+        body: The very object that the link is given: so it is recognised when it leaves.
+        left: Whether it has left, at least a part of it.
+        n: What the record calls it; 0 if it is not there.
+        verdict: What became of it, if that was known before it left.
+
+    """
+
+    body: bytes
+    left: bool = False
+    n: int = 0
+    verdict: str = ""
 
 
 @dataclass(slots=True)
 class _Open:
     """A batch that was sent and is not answered yet."""
 
-    frames: list[int]
+    frames: list[int | Posted]
     events: int
     first: int
     acknowledged: int = 0
@@ -43,13 +69,110 @@ class WireNotes:
     upstream: str
     wall_ms: Callable[[], int]
     _open: dict[int, _Open] = field(default_factory=dict)
-    _unanswered: dict[int, list[int]] = field(default_factory=dict)
+    _unanswered: dict[int, list[int | Posted]] = field(default_factory=dict)
+    _http_dial: int = 0  # the newest dial that goes by HTTP
+    _posts: bool = False  # the newest dial is that one
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # of what follows
+    _posted: deque[Posted] = field(default_factory=deque)
+    _unsent: set[str] = field(default_factory=set)  # codes that were told since something left
 
-    def frame(self, direction: Direction, body: bytes, peer: str) -> int:
-        """Note a frame; return what the record calls it."""
+    def dialled(self, dial: int, *, http: bool) -> None:
+        """Hear by which way the frames of a dial go."""
+        self._posts = http
+        if http:
+            self._http_dial = dial
+            with self._lock:
+                self._posted.clear()  # of earlier dials, given up
+
+    def received(self, dial: int, body: bytes, peer: str) -> None:
+        """Note a frame that came, unless the link has noted it as the answer that it was."""
+        if dial != self._http_dial:
+            self._add("received", body, peer)
+
+    def frame(self, body: bytes, peer: str) -> int | Posted:
+        """Note a frame that is sent; return what :meth:`_judge` calls it."""
+        return self.post(body) if self._posts else self._add("sent", body, peer)
+
+    def _add(self, direction: Direction, body: bytes, peer: str) -> int:
         return self.wire.add(
             self.wall_ms(), self.app_id, direction, body, upstream=self.upstream, peer=peer
         )
+
+    def post(self, body: bytes) -> Posted:
+        """Expect a question to leave by HTTP; the link must be given the same object."""
+        posted = Posted(body)
+        with self._lock:
+            self._posted.append(posted)
+            while len(self._posted) > MOST_GIVEN_UP and self._posted[0].verdict:
+                self._posted.popleft()
+        return posted
+
+    def passed(self, passed: Passed) -> None:
+        """Note what was written or answered over HTTP; the link's thread calls this."""
+        with self._lock:
+            posted = self._left(passed) if passed.direction == "sent" else None
+            n = self.wire.add(
+                self.wall_ms(),
+                self.app_id,
+                passed.direction,
+                passed.text,
+                upstream=self.upstream,
+                kind="http",
+                head=passed.head,
+                peer=passed.peer,
+                verdict="" if posted is None else posted.verdict,
+                size=passed.size,
+            )
+            if posted is not None:
+                if posted.left:  # the far end had closed the connection: it leaves once more
+                    self._said(posted.n, "retried")
+                posted.left, posted.n = True, n
+
+    def _left(self, passed: Passed) -> Posted | None:
+        """Return the question that has left, None for one that nobody judges; locked."""
+        self._unsent.clear()
+        body = passed.question.body
+        if not any(one.body is body for one in self._posted):
+            return None
+        while self._posted[0].body is not body:
+            self._posted.popleft()  # dropped by the link, for an earlier one was lost
+        return self._posted[0]
+
+    def became(self, posted: Posted, verdict: str) -> None:
+        """Note what became of a question; of one that has not left, when it does after all."""
+        with self._lock:
+            posted.verdict = verdict
+            if posted.left:
+                self._said(posted.n, verdict)
+
+    def lost(self, posted: Posted, head: str, fault: Fault) -> None:
+        """Note that a question is not answered, or that it could not leave.
+
+        Args:
+            posted: Which.
+            head: Method and path, without a key.
+            fault: Why. With each kind of reason once, until something leaves again.
+
+        """
+        if posted.left:
+            self.became(posted, f"not answered: {fault}")
+            return
+        with self._lock:
+            if posted in self._posted:
+                self._posted.remove(posted)
+            told = fault.code in self._unsent
+            self._unsent.add(fault.code)
+        if not told:
+            self.wire.add(
+                self.wall_ms(),
+                self.app_id,
+                "sent",
+                b"",
+                upstream=self.upstream,
+                kind="http",
+                head=head,
+                verdict=f"not sent: {fault}",
+            )
 
     def said(self, kind: str, direction: Direction, body: bytes, peer: str) -> None:
         """Note what was said before there were frames; any thread may."""
@@ -79,7 +202,7 @@ class WireNotes:
         for before in self._unanswered.pop(first, ()):
             self._judge(before, "retried")
         noted = self._open.setdefault(number, _Open([], 0, first))
-        noted.frames.append(self.frame("sent", body, peer))
+        noted.frames.append(self.frame(body, peer))
         noted.events += events
 
     def acknowledged(self, number: int, events: int, *, whole: bool) -> None:
@@ -104,5 +227,11 @@ class WireNotes:
                 self._unanswered[noted.first] = noted.frames
         self._open.clear()
 
-    def _judge(self, frame: int, verdict: str) -> None:
+    def _judge(self, frame: int | Posted, verdict: str) -> None:
+        if isinstance(frame, int):
+            self._said(frame, verdict)
+        else:
+            self.became(frame, verdict)
+
+    def _said(self, frame: int, verdict: str) -> None:
         self.wire.judge(frame, self.wall_ms(), self.app_id, verdict, upstream=self.upstream)

@@ -59,7 +59,7 @@ def test_more_than_a_page_is_asked_for_page_by_page(desk: Any) -> None:
     assert [one["n"] for one in json.loads(desk.said)] == list(range(2, 11))
 
 
-def test_following_prints_what_comes_and_its_verdicts_until_the_agent_goes(desk: Any) -> None:
+def test_following_prints_what_comes_and_its_verdicts_until_ctrl_c(desk: Any) -> None:
     pages = iter(
         [
             WirePage(entries=(entry(1, "first"),), newest=1),
@@ -78,14 +78,55 @@ def test_following_prints_what_comes_and_its_verdicts_until_the_agent_goes(desk:
         try:
             return next(pages)
         except StopIteration:
-            raise AgentGone("the agent stopped") from None
+            raise KeyboardInterrupt from None
 
     desk.door.answers[ReadWire] = answer
-    assert desk.run("wire", "--follow") == 69
+    assert desk.run("wire", "--follow") == 130
     lines = desk.said.splitlines()
     assert [line.strip() for line in lines[1:4:2]] == ["first", "second"]
     assert lines[4].endswith("↳ acme no. 2: acknowledged 1 of 1")
     assert asked == [None, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("newest", "after"),
+    [(7, 5), (2, 2)],  # the second: everything was forgotten, and its numbers begin anew
+)
+def test_following_goes_on_with_the_next_agent_where_it_was(
+    desk: Any, newest: int, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.cli.wire.AGAIN_S", 0.01)
+    gone = AgentGone("no agent")
+    turns: list[WirePage | BaseException] = [
+        WirePage(entries=(entry(5, "before"),), newest=5),
+        gone,  # it ends
+        gone,  # it is not back yet
+        WirePage(entries=(entry(newest, "newest"),), newest=newest),
+        WirePage(entries=(entry(8, "behind"),), newest=8),
+        KeyboardInterrupt(),
+    ]
+    asked: list[int | None] = []
+
+    def answer(request: ReadWire) -> WirePage:
+        asked.append(request.after)
+        turn = turns.pop(0)
+        if isinstance(turn, WirePage):
+            return turn
+        raise turn
+
+    desk.door.answers[ReadWire] = answer
+    assert desk.run("wire", "--follow") == 130
+    assert [line.strip() for line in desk.said.splitlines()[1::2]] == ["before", "behind"]
+    assert asked == [None, 5, None, None, after, 8]
+    assert desk.complained.count("waiting until it is back") == 1
+
+
+def test_without_an_agent_there_is_nothing_to_follow(desk: Any) -> None:
+    def answer(request: ReadWire) -> WirePage:
+        raise AgentGone("no agent")
+
+    desk.door.answers[ReadWire] = answer
+    assert desk.run("wire", "--follow") == 69
 
 
 def test_a_line_says_who_what_how_much_to_whom_and_what_became_of_it(desk: Any) -> None:
@@ -114,6 +155,10 @@ def test_frames_are_shown_one_event_a_line_and_heads_line_by_line(desk: Any) -> 
         '    {"id": "b"}',
         '  ], "more": 1}',
     ]
+    desk.door.frames = (entry(3, f"POST /bulk HTTP/1.1\r\nHost: x\r\n\r\n{frame}"),)
+    assert desk.run("wire") == 0
+    assert desk.said.splitlines()[-5:-3] == ["  Host: x", '  {"data": [']
+    desk.door.frames = (entry(2, frame), entry(1, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
     assert desk.run("wire", "--raw") == 0
     assert desk.said.splitlines()[3] == f"  {frame}"
 
