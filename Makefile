@@ -31,10 +31,10 @@ lint: setup-test  ## Check style, types and the walls between rooms
 
 test: lint test-fast test-slow  ## Check everything that a release promises
 
-# Both cores first, Qt in processes of its own; then, a file at a time, the tests that start whole
-# agents and desktops (three at once, for they mostly wait); at last, one by one, those that measure.
+# Three at once on two cores, for many of them wait; Qt in processes of its own; then, a file at a time,
+# the tests that start whole agents and desktops; at last, one by one, those that measure.
 test-fast: setup-test  ## Run the tests that need no processes of their own
-	$(BIN)/pytest -n 2 --dist loadgroup -m "$(FAST)" --ignore tests/ui
+	$(BIN)/pytest -n 3 --dist loadgroup -m "$(FAST)" --ignore tests/ui
 	$(BIN)/pytest -n 2 --dist loadgroup -m "$(FAST)" tests/ui
 
 test-slow: setup-test  ## Run the tests with real processes and real displays

@@ -194,7 +194,7 @@ given_all = given(history=histories, interval=intervals, zone=zones)
 
 
 @pytest.mark.parametrize("what", CHECKS)
-@searching(40)
+@searching(25)
 @given_all
 def test_answers_over_an_interval_equal_the_model(
     what: str, store: DuckStore, history: History, interval: tuple[int, int], zone: Any
@@ -212,7 +212,7 @@ def test_answers_over_an_interval_equal_the_model_for_long(
     CHECKS[what](store, history, interval, zone)
 
 
-@searching(40)
+@searching(25)
 @given(history=histories, now=moments | st.sampled_from([edge + DAY for edge in EDGES]))
 def test_d2_d3_the_glance_equals_the_model(store: DuckStore, history: History, now: int) -> None:
     check_glance(store, history, now)

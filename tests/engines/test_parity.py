@@ -27,7 +27,7 @@ from servers import ClickHouse
 from benchmarks.dataset import History
 from benchmarks.parity import ERASED, asked, differences, fill
 
-EVENTS = 20_000
+EVENTS = 12_000
 
 
 class Both:

@@ -102,7 +102,7 @@ def read_patiently(raw: bytes, limits: Limits, *, require_ids: bool) -> frames.F
 
 
 @given(frames_of_any_kind)
-@settings(max_examples=400)
+@settings(max_examples=200)
 @example({"data": [{"type": "heartbeat", "id": 10**400, "date": math.nan}]})
 def test_any_json_is_understood_or_refused_and_what_is_understood_can_be_answered(
     value: Any,
@@ -157,7 +157,7 @@ def test_a_canonical_frame_is_read_back_as_what_was_written(written: list[Outgoi
 
 
 @given(st.lists(st.one_of(wild_events, written), max_size=5), st.booleans())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_both_roads_lead_to_the_same_events(events: list[Any], require_ids: bool) -> None:
     for separators in ((",", ":"), (", ", ": ")):
         raw = json.dumps({"data": events}, separators=separators).encode()
