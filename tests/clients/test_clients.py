@@ -247,10 +247,11 @@ def test_files_that_are_taken_while_they_are_written_lose_nothing(
     done.set()
     taker.join()
     taken += [path.read_bytes() for path in spool_files(here.folder)]
-    found = [json.loads(line) for file in taken for line in file.splitlines()]
+    whole = [line for file in taken for line in file.splitlines(True) if line.endswith(b"\n")]
+    found = [json.loads(line) for line in whole]  # a file may be taken in the midst of a write
     by_id = {event["id"]: event for event in found if "id" in event}
     assert steps(list(by_id.values())) == once((0, 1000))
-    assert {file[:11] for file in taken} - {b""} == {b'{"spool":1,'}
+    assert all(b'{"spool":1,'.startswith(file[:11]) for file in taken)
 
 
 @pytest.mark.parametrize("case", ["runtime", "loose", "state", "long"])
