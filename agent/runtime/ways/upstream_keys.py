@@ -44,7 +44,10 @@ def handlers(core: Core) -> Handlers:
         drop = partial(secrets.forget_token, way.endpoint, asked.app_id, what="bucket")
         gone = await off_loop(drop, name="upstream key")
         way.renew()
-        return _told(way, asked.name, "", "" if gone else f"there was no key for {asked.name}")
+        notice = "" if gone else f"there was no key for {asked.name}"
+        if way.way.key_file:
+            notice = f"the key of {asked.name} is in the file that key_file names, which stays"
+        return _told(way, asked.name, "", notice)
 
     return {KeepUpstreamKey: keep, ForgetUpstreamKey: forget}
 

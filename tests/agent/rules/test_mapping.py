@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.rules.calls import Stored, posted
 from agent.rules.mapping import (
     KINDS,
     METHODS,
@@ -84,6 +86,17 @@ def test_with_its_key_in_the_path_a_far_end_takes_feedback_but_no_raw_items() ->
     assert sayable("feature-flag-event", "bucket", "front")
     for profile in METHODS:
         assert all(sayable(kind, "bucket", profile) for kind in KINDS["nucleus"])
+
+
+def test_the_page_says_what_the_older_api_has_no_word_for_and_when_it_has_no_time() -> None:
+    without = [kind for kind in KINDS["bucket"] if not sayable(kind, "bucket", "tracking-v1")]
+    listed = ", ".join(f'"{kind}"' for kind in without)
+    page = " ".join(PAGE.read_text("utf-8").split())
+    assert f"leave_out = [{listed}] ```" in page
+    stored = Stored("x", AT, "feedback", msgspec.Raw(b'{"userId":"u","featureId":"f","score":4}'))
+    assert b"timestamp" in posted(stored, "front")
+    assert b"timestamp" not in posted(stored, "tracking-v1")
+    assert "feedback goes to the older API without one" in page
 
 
 def test_a_word_that_no_language_has_is_our_mistake() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.door.upstream_keys import ForgetUpstreamKey
 from agent.runtime.doctor import _links
+from agent.runtime.ways.upstream_keys import handlers
 from tests.agent.link.http_ends import response
 from tests.agent.runtime.bucket_cores import delivered, http_end, posting
 from tests.agent.runtime.cores import short_folder
@@ -49,5 +51,18 @@ def test_a_dead_letter_names_its_upstream_and_the_far_ends_code(
                 (letter,) = await here.controls.dead_letters("acme", 10)
                 assert letter.upstream == "vendor"
                 assert (letter.reason, letter.detail) == ("refused", "nobody (NO_SUCH_USER)")
+
+    asyncio.run(story())
+
+
+def test_a_key_in_a_file_is_not_said_not_to_be_there(folder: Path) -> None:
+    async def story() -> None:
+        with http_end(response()) as far:
+            async with posting(folder, "bucket", far.url, 'name = "vendor"') as (here, _):
+                forget = handlers(here.core)[ForgetUpstreamKey]
+                told = await forget(ForgetUpstreamKey("acme", "vendor"))
+                assert told.notice == (
+                    "the key of vendor is in the file that key_file names, which stays"
+                )
 
     asyncio.run(story())
