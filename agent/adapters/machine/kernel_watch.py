@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import os
 
 
-class KernelWatch:
+class KernelWatch(abc.ABC):
     """Reads a descriptor whenever it has something, until it is closed.
 
     Args:
@@ -37,6 +38,6 @@ class KernelWatch:
         if self._fd is not None:
             self._read_from(self._fd)
 
+    @abc.abstractmethod
     def _read_from(self, fd: int) -> None:
         """Read what is there; close what fails, for a reader that stays ready would spin."""
-        raise NotImplementedError
