@@ -87,15 +87,16 @@ class WireNotes:
     def received(self, dial: int, body: bytes, peer: str) -> None:
         """Note a frame that came, unless the link has noted it as the answer that it was."""
         if dial != self._http_dial:
-            self._add("received", body, peer)
+            self.wire.add(
+                self.wall_ms(), self.app_id, "received", body, upstream=self.upstream, peer=peer
+            )
 
     def frame(self, body: bytes, peer: str) -> int | Posted:
         """Note a frame that is sent; return what :meth:`_judge` calls it."""
-        return self.post(body) if self._posts else self._add("sent", body, peer)
-
-    def _add(self, direction: Direction, body: bytes, peer: str) -> int:
+        if self._posts:
+            return self.post(body)
         return self.wire.add(
-            self.wall_ms(), self.app_id, direction, body, upstream=self.upstream, peer=peer
+            self.wall_ms(), self.app_id, "sent", body, upstream=self.upstream, peer=peer
         )
 
     def post(self, body: bytes) -> Posted:
