@@ -278,7 +278,8 @@ class Apps:
         core, ruling = self.core, self.core.consents.ruling(app_id)
         if ruling.consent is not Consent.ALLOWED:
             why = visible(ruling.reason) or ruling.source
-            return f"Your answer is kept, but for now nothing is reported: {why}."
+            kept = "holds" if self.core.consents.unkept else "is kept"
+            return f"Your answer {kept}, but for now nothing is reported: {why}."
         far_ends = core.seating.far_ends(app_id) or core.housing.far_ends()
         if not far_ends:
             return (

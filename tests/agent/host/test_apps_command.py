@@ -212,6 +212,8 @@ def test_an_answer_that_is_not_on_the_disk_is_said_so_and_no_restart_is_advised(
         assert "estart" not in apps.said
         assert apps(f"{line} --json") == 1
         assert json.loads(apps.out.getvalue())["unkept"]
+    assert apps("allow zz") == 1  # all apps are paused by now
+    assert "Your answer holds, but for now nothing is reported" in apps.said
 
 
 def test_what_could_not_be_deleted_is_tried_again_after_an_answer_that_is_kept(
