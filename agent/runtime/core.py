@@ -273,6 +273,7 @@ class Core:
         """Take nothing any more, and tell everyone who waits for what will not be."""
         self.stopping.set()
         self.watchers.close()
+        self.wire.rest()
         self.farsight.close()
         self.network.close()
         self.deleting.close()

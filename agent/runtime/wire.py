@@ -84,6 +84,7 @@ class WireLog:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._listeners: set[Callable[[], None]] = set()
+        self._resting = False
         self._failing = False
 
     def open(self) -> None:
@@ -237,6 +238,12 @@ class WireLog:
             apply(record.body) if record.body else b"",
         )
 
+    def rest(self) -> None:
+        """Let nobody wait for what happens next; on the loop's thread."""
+        self._resting = True
+        for heard in tuple(self._listeners):
+            heard()
+
     def close(self) -> None:
         """Write what is pending, for the last time."""
         with self._lock:
@@ -320,7 +327,7 @@ class WireLog:
         with self._lock:
             self._listeners.add(heard)
         try:
-            while not page.entries and (left_s := until_s - loop.time()) > 0:
+            while not (page.entries or self._resting) and (left_s := until_s - loop.time()) > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(something.wait(), left_s)
                 something.clear()

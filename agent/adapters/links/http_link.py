@@ -35,8 +35,9 @@ from agent.adapters.links.http_wire import Answer, HttpWire, Passed, Question, S
 from agent.adapters.links.http_wire import unheard as unnoted
 from agent.adapters.links.websocket_link import Died, Note, unheard
 from agent.adapters.roads.atlas import Atlas
+from agent.adapters.roads.names import beside
 from agent.adapters.roads.patience import Abandoned, Patience, as_fault, drain, ready_of
-from agent.adapters.roads.road import Place, Resolve, look_up, open_road
+from agent.adapters.roads.road import Resolve, look_up, open_road
 from agent.adapters.roads.tls import client_context
 from agent.rules.endpoints import Address
 from agent.rules.notices import Lost
@@ -278,7 +279,11 @@ class HttpLink:
         self.dials += 1
         patience = self._patience(ask.number, self._dial_s)
         sock = open_road(
-            ask.address, patience, context=self._tls, resolve=self._look_up, atlas=self._atlas
+            ask.address,
+            patience,
+            context=self._tls,
+            resolve=beside(self._resolve, self._wake, self.name),
+            atlas=self._atlas,
         )
         return HttpWire(ask.address, sock, self._agent, self._tell)
 
@@ -295,25 +300,6 @@ class HttpLink:
         if self._context is None:
             self._context = client_context(self._ca_file)
         return self._context
-
-    def _look_up(self, host: str, port: int, patience: Patience) -> list[Place]:
-        """Ask the resolver on a thread of its own, because it cannot be interrupted."""
-        answers: list[list[Place] | Exception] = []
-
-        def ask() -> None:
-            try:
-                answers.append(self._resolve(host, port, patience))
-            except Exception as exc:
-                answers.append(exc)
-            self._wake()
-
-        threading.Thread(target=ask, name=f"names {self.name}", daemon=True).start()
-        while not answers:
-            patience.wait(None)
-        answer = answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
     def _count(self) -> None:
         """Add what passed since the last count."""

@@ -145,6 +145,10 @@ async def _follow(log: WireLog) -> None:
     assert [entry.text for entry in page.entries] == ["now"]
     empty = await log.read(ReadWire(after=page.newest, wait_s=0.05))
     assert (empty.entries, empty.newest) == ((), page.newest)
+    waiting = asyncio.create_task(log.read(ReadWire(after=page.newest, wait_s=20)))
+    await asyncio.sleep(0.05)
+    log.rest()  # the agent stops: nobody is cut off in the midst of an answer
+    assert (await asyncio.wait_for(waiting, 2)).entries == ()
 
 
 def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
