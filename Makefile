@@ -31,11 +31,11 @@ lint: setup-test  ## Check style, types and the walls between rooms
 
 test: lint test-fast test-slow  ## Check everything that a release promises
 
-# Three at once on two cores, for many of them wait; Qt in processes of its own; then, a file at a time,
-# the tests that start whole agents and desktops; at last, one by one, those that measure.
+# Three files at once on two cores, for many tests wait; Qt in processes of its own; then the tests that
+# start whole agents and desktops; at last, one by one, those that measure.
 test-fast: setup-test  ## Run the tests that need no processes of their own
-	$(BIN)/pytest -n 3 --dist loadgroup -m "$(FAST)" --ignore tests/ui
-	$(BIN)/pytest -n 2 --dist loadgroup -m "$(FAST)" tests/ui
+	$(BIN)/pytest -n 3 --dist loadfile -m "$(FAST)" --ignore tests/ui
+	$(BIN)/pytest -n 2 --dist loadfile -m "$(FAST)" tests/ui
 
 test-slow: setup-test  ## Run the tests with real processes and real displays
 	$(BIN)/pytest -n 3 --dist loadfile -m "$(SLOW)" --durations 10

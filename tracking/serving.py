@@ -351,7 +351,7 @@ class _Connection(asyncio.Protocol):
         return between and self.loop.time() >= self.last + CALM_S
 
     def dismiss(self) -> None:
-        _log.info("closed an idle connection for another one connection=%d", self.number)
+        _log.info("closed an idle connection for another one")
         if self.inner is None or self.inner.in_header:
             self.transport.abort()
         else:

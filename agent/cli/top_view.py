@@ -91,7 +91,8 @@ class Page:
             return Text("Looking for the agent …", style=QUIET)
         sentence = self.status.sentence
         text = Text(visible(sentence.text, 2 * width) or " ", style=LOOK[sentence.state])
-        for notice in self.status.notices:
+        # Few lines fit here: who asks to be let in comes before what may wait to be read.
+        for notice in sorted(self.status.notices, key=lambda one: one.code != "apps.pending"):
             if notice.text not in sentence.text:
                 text.append(f" {visible(notice.text)}", style=QUIET)
         return text

@@ -47,7 +47,6 @@ def socket_path() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.xdist_group("local-api page")  # a later line speaks of what an earlier one did
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_a_line_of_the_page_does_what_it_says(
     number: int, socket_path: Path, expected_warnings: Callable[..., None]

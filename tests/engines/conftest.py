@@ -21,15 +21,7 @@ from clusters import Cluster
 from collectors import NOW
 from servers import ClickHouse
 
-HERE = Path(__file__).resolve().parent
 Opened = Callable[..., Store]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all of this room to one worker, so that there is one server."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("engines"))
 
 
 @pytest.fixture(scope="session")
